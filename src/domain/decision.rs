@@ -1,0 +1,50 @@
+//! The answer: a verdict with its reason and what it rests on.
+
+use std::sync::Arc;
+
+use super::change::Revision;
+use super::reason::Reason;
+
+/// Permit or deny; there is no third.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Let the request through.
+    Permit,
+    /// Do not.
+    Deny,
+}
+
+/// The resource that was judged: entity type and id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceName {
+    /// `Account`, `User`, `Organization` or `Dashboard` in the dashboard's bundle.
+    pub kind: Arc<str>,
+    /// The id within the type.
+    pub id: String,
+}
+
+/// One decision. The verdict follows from the reason, so the two can never disagree.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Why.
+    pub reason: Reason,
+    /// A sentence for a person: what happened and what would change it.
+    pub message: Arc<str>,
+    /// Ids of the policies that determined it, sorted; empty where none did.
+    pub policies: Arc<[Arc<str>]>,
+    /// The action, where one was recognised.
+    pub action: Option<Arc<str>>,
+    /// The resource, where one was recognised.
+    pub resource: Option<ResourceName>,
+    /// The ledger's state that it rests on.
+    pub revision: Revision,
+    /// The policy bundle that it rests on.
+    pub bundle: Arc<str>,
+}
+
+impl Decision {
+    /// Permit exactly when the reason is one of a permit.
+    pub const fn verdict(&self) -> Verdict {
+        if self.reason.permits() { Verdict::Permit } else { Verdict::Deny }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a gateway asks, whatever dialect it speaks.
+
+use super::change::Revision;
+use super::person::Channel;
+
+/// Whom the question is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A dashboard username or a present login, compared without case.
+    User(&'a str),
+    /// A SCIM id.
+    Id(&'a str),
+    /// The caller's `Authorization` header, still to be verified.
+    Authorization(&'a str),
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// An HTTP request, judged by the routes of the bundle.
+    Request {
+        /// Exactly as sent; methods are case-sensitive.
+        method: &'a str,
+        /// The host that the client asked, with or without a port.
+        host: Option<&'a str>,
+        /// Path and query exactly as sent, undecoded.
+        path: &'a str,
+    },
+    /// An action by its name.
+    Action {
+        /// As declared in the routes or the schema.
+        action: &'a str,
+        /// Entity type and id; absent for actions that need none.
+        resource: Option<(&'a str, &'a str)>,
+    },
+}
+
+/// A value of the question's context, before the schema gave it a type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ContextValue {
+    /// Text; also the id where the schema wants an entity.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// A truth value.
+    Boolean(bool),
+    /// A set of values.
+    Set(Vec<ContextValue>),
+    /// A record of values.
+    Record(Vec<(String, ContextValue)>),
+}
+
+/// One question.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Whom it is about.
+    pub subject: Subject<'a>,
+    /// What is asked.
+    pub asked: Asked<'a>,
+    /// Where it comes from; the gateway's configuration says so, never the client.
+    pub channel: Channel,
+    /// Further facts; only keys that the schema declares are read, and what the server knows wins.
+    pub context: &'a [(String, ContextValue)],
+    /// The least revision that the answer must rest on.
+    pub least_revision: Option<Revision>,
+}
