@@ -4,6 +4,8 @@
 //! ARCHITECTURE.md against the code.
 
 pub mod clock;
+pub mod directory;
 pub mod domain;
 pub mod http;
+pub mod policy;
 pub mod store;
