@@ -119,10 +119,6 @@ impl Bundle {
         })
     }
 
-    fn loaded(&self, id: &str) -> Option<&Loaded> {
-        self.policies.iter().find(|loaded| &*loaded.id == id)
-    }
-
     fn context(
         &self,
         action: &Action,

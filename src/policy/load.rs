@@ -26,6 +26,7 @@ pub struct Bundle {
     routes: Routes,
     actions: Vec<Action>,
     by_name: HashMap<Arc<str>, usize>,
+    by_id: HashMap<Arc<str>, usize>,
     pub(super) policies: Vec<Loaded>,
     schema: String,
     cases: Vec<CaseFile>,
@@ -84,6 +85,7 @@ impl Bundle {
             routes,
             actions,
             by_name,
+            by_id: policies.iter().enumerate().map(|(index, loaded)| (Arc::clone(&loaded.id), index)).collect(),
             policies,
             schema: schema_text,
             cases,
@@ -125,6 +127,10 @@ impl Bundle {
         self.policies.iter().map(|policy| &policy.id)
     }
 
+    pub(super) fn loaded(&self, id: &str) -> Option<&Loaded> {
+        self.policies.get(*self.by_id.get(id)?)
+    }
+
     /// An action by the index that a route names.
     pub fn action(&self, index: usize) -> Option<&Action> {
         self.actions.get(index)
@@ -137,6 +143,11 @@ impl Bundle {
 }
 
 impl Action {
+    /// Whether the action can act on this entity type.
+    pub fn applies_to(&self, kind: &str) -> bool {
+        self.resources.iter().any(|one| &**one == kind)
+    }
+
     fn build(
         declaration: &super::declarations::ActionDeclaration,
         shapes: &std::collections::BTreeMap<String, Shapes>,
@@ -264,4 +275,20 @@ fn read_cases(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<CaseFile> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_bundle_is_sound() {
+        let bundle = Bundle::load(&Source::Shipped).unwrap_or_else(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            panic!("{}", lines.join("\n"))
+        });
+        assert_eq!(bundle.routes().endpoints().len(), 562);
+        assert!(bundle.actions.iter().all(|action| action.time != TimeDependence::Always));
+        println!("{}", bundle.routes().overlaps().join("\n"));
+    }
 }
