@@ -3,9 +3,12 @@
 //! The doors, in reading order. Imports point one way; `tests/it/house.rs` holds the table of
 //! ARCHITECTURE.md against the code.
 
+pub mod authz;
 pub mod clock;
 pub mod directory;
 pub mod domain;
 pub mod http;
 pub mod policy;
+pub mod scim;
 pub mod store;
+pub mod token;
