@@ -7,6 +7,7 @@ pub mod authz;
 pub mod clock;
 pub mod directory;
 pub mod domain;
+pub mod gate;
 pub mod http;
 pub mod policy;
 pub mod scim;

@@ -5,6 +5,8 @@
 
 pub mod jwt;
 pub mod secret;
+pub mod shared;
 
 pub use jwt::{CredentialFault, Identifies, Identity, IssuerConfig, IssuerFault, Verifier};
+pub use shared::SharedToken;
 pub use secret::{NewSecret, Presented, Secret, SecretFault};
