@@ -4,6 +4,8 @@
 //! ARCHITECTURE.md against the code.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod store;
+pub mod telemetry;
