@@ -3,13 +3,20 @@
 //! The doors, in reading order. Imports point one way; `tests/it/house.rs` holds the table of
 //! ARCHITECTURE.md against the code.
 
-pub mod authz;
-pub mod clock;
-pub mod directory;
+pub mod config;
 pub mod domain;
-pub mod gate;
+
+pub mod clock;
+pub mod telemetry;
+
 pub mod http;
-pub mod policy;
-pub mod scim;
 pub mod store;
+
+pub mod directory;
+pub mod policy;
 pub mod token;
+
+pub mod authz;
+
+pub mod gate;
+pub mod scim;
