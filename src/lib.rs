@@ -6,4 +6,6 @@
 pub mod clock;
 pub mod domain;
 pub mod http;
+pub mod scim;
 pub mod store;
+pub mod token;

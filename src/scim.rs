@@ -1,0 +1,3 @@
+//! The front door of identity providers: SCIM 2.0.
+
+pub mod connection;
