@@ -3,9 +3,11 @@
 //! The doors, in reading order. Imports point one way; `tests/it/house.rs` holds the table of
 //! ARCHITECTURE.md against the code.
 
+pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod http;
+pub mod manage;
 pub mod scim;
 pub mod store;
 pub mod token;

@@ -153,7 +153,8 @@ fn render(header: &[&str], rows: &[Vec<String>], head: impl Fn(&str) -> String) 
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let align = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
+        let padded: Vec<String> =
+            cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut text = head(&align(&mut header.iter().copied()));

@@ -89,7 +89,8 @@ pub(super) async fn get(manage: Arc<Manage>, request: Request) -> Result<Respons
 pub(super) async fn delete(manage: Arc<Manage>, request: Request) -> Result<Response, Refusal> {
     Parameters::read(&request, &[])?;
     let (record, _) = find(&manage, request.parameter("id")).await?;
-    let revision = manage.commit(vec![Step::Remove { number: record.number, expected: None }]).await.map_err(refused)?;
+    let revision =
+        manage.commit(vec![Step::Remove { number: record.number, expected: None }]).await.map_err(refused)?;
     Ok(with_revision(http::empty(StatusCode::NO_CONTENT), revision))
 }
 
@@ -225,7 +226,9 @@ async fn own_accounts(manage: &Manage, connection: &Connection) -> Result<(), Re
 
 fn faulty(fault: ConnectionFault) -> Refusal {
     match fault {
-        ConnectionFault::TooManyTokens(_) => Refusal { code: "too-many-tokens", ..Refusal::conflict(fault.to_string()) },
+        ConnectionFault::TooManyTokens(_) => {
+            Refusal { code: "too-many-tokens", ..Refusal::conflict(fault.to_string()) }
+        }
         ConnectionFault::UnknownProfile(_) => Refusal::bad_request(fault.to_string()),
         ConnectionFault::Damaged { .. } => {
             tracing::error!(%fault, "a stored connection cannot be read");

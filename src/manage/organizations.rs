@@ -36,7 +36,10 @@ pub(super) async fn put(manage: Arc<Manage>, request: Request) -> Result<Respons
             }
             None => {
                 let (kind, organization) = (Kind::Organization, String::new());
-                (StatusCode::CREATED, Step::Create { kind, id: id.clone(), organization, content: content(&id, &wanted)? })
+                (
+                    StatusCode::CREATED,
+                    Step::Create { kind, id: id.clone(), organization, content: content(&id, &wanted)? },
+                )
             }
         };
         match manage.commit(vec![step]).await {
