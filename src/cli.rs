@@ -74,7 +74,11 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
         Verb::Completions { shell } => local::completions(out, shell),
         Verb::Man { directory } => local::man(out, directory.as_deref()),
         Verb::Version => local::version(out),
-        Verb::Healthcheck => client.ask(Listener::Health, out, async |session| healthcheck(session).await),
+        Verb::Healthcheck => {
+            let verdict = client.ask(Listener::Health, out, async |session| healthcheck(session).await);
+            // Where nothing answers, nothing is ready.
+            verdict.map_err(|fault| Fault { exit: Exit::NotReady, ..fault })
+        }
         Verb::Can(flags) => client.ask(Listener::Gate, out, async |session| can::can(session, flags).await),
         Verb::Organization(verb) => {
             client.ask(Listener::Ops, out, async |session| tenancy::organization(session, verb).await)
@@ -111,10 +115,9 @@ impl Client<'_> {
     }
 }
 
-/// `healthcheck`: 0 ready, 7 not, also where nothing answers.
+/// `healthcheck`: 0 ready, 7 not.
 async fn healthcheck(session: &mut Session<'_>) -> Verdict {
-    let not_ready = |fault: Fault| Fault { exit: Exit::NotReady, ..fault };
-    let reply = session.remote.raw(crate::http::Method::GET, "/readyz?verbose", None).await.map_err(not_ready)?;
+    let reply = session.remote.raw(crate::http::Method::GET, "/readyz?verbose", None).await?;
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     for line in text.lines() {
         session.out.line(line);

@@ -18,8 +18,6 @@ use crate::domain::Revision;
 use crate::http::{Answer, Handler, Method, Refusal, Request, Response};
 use crate::store::{BoxFuture, Step, Store, StoreError, Transaction};
 
-pub(crate) use respond::REVISION;
-
 /// What the operators' API needs. Built once by `app`, shared by every endpoint.
 pub struct Manage {
     /// The ledger.

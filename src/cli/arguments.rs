@@ -22,6 +22,7 @@ pub struct Arguments {
 
 /// Flags that every verb takes.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Where the server's data is; also how a running server is found [default: ./cedargate-data]
     #[arg(long, global = true, value_name = "FOLDER")]
@@ -34,8 +35,8 @@ pub struct Common {
     /// CEDARGATE_GATE_TOKEN) or the data folder's operator.token
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// How data is written to stdout
-    #[arg(long, short, global = true, value_enum, default_value_t)]
+    /// How data is written to stdout: table or json
+    #[arg(long, short, global = true, value_enum, default_value_t, hide_possible_values = true)]
     pub output: OutputFormat,
 }
 
@@ -133,9 +134,10 @@ pub struct Can {
     /// Username or login
     pub user: String,
     /// HTTP method, as the gateway would see it
-    #[arg(requires = "path", required_unless_present = "action")]
+    #[arg(required_unless_present = "action")]
     pub method: Option<String>,
     /// Path with query, as the gateway would see it
+    #[arg(required_unless_present = "action")]
     pub path: Option<String>,
     /// Ask for an action by its name instead of a request
     #[arg(long, conflicts_with_all = ["method", "path", "host"])]
@@ -258,7 +260,7 @@ pub enum Connection {
         /// Its id
         id: String,
         /// Yes, cut this identity provider off
-        #[arg(long)]
+        #[arg(long, required = true)]
         yes: bool,
     },
 }
@@ -335,6 +337,15 @@ pub enum User {
 pub struct SetUser {
     /// Username or SCIM id
     pub user: String,
+    /// What changes.
+    #[command(flatten)]
+    pub changes: UserChanges,
+}
+
+/// What `user set` changes: at least one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct UserChanges {
     /// "Basic User" or "Account Admin"
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,

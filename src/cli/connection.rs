@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{AddConnection, Connection, list};
 use super::exit::Exit;
-use super::remote::{Fault, encoded};
+use super::remote::encoded;
 use super::session::{Session, Verdict, members, plain, text};
 use crate::http::Method;
 
@@ -41,12 +41,7 @@ pub async fn connection(session: &mut Session<'_>, verb: Connection, front: Opti
             session.write(Method::DELETE, &path, None, facts).await?;
             Ok(Exit::Success)
         }
-        Connection::Delete { id, yes } => {
-            if !yes {
-                return Err(Fault::usage(format!(
-                    "this cuts the identity provider of connection `{id}` off at once: say --yes if you mean it"
-                )));
-            }
+        Connection::Delete { id, yes: _ } => {
             session.write(Method::DELETE, &format!("{CONNECTIONS}/{}", encoded(&id)), None, facts).await?;
             Ok(Exit::Success)
         }

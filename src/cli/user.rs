@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{SetUser, User, list};
 use super::exit::Exit;
-use super::remote::{Fault, encoded};
+use super::remote::encoded;
 use super::session::{Session, Verdict, members, plain, text};
 use crate::http::Method;
 
@@ -29,7 +29,7 @@ pub async fn user(session: &mut Session<'_>, verb: User) -> Verdict {
     }
 }
 
-async fn set(session: &mut Session<'_>, flags: SetUser) -> Verdict {
+async fn set(session: &mut Session<'_>, SetUser { user, changes: flags }: SetUser) -> Verdict {
     let mut changes = Map::new();
     for (name, value) in [("administrationLevel", flags.level), ("passwordChangedAt", flags.password_changed_at)] {
         if let Some(value) = value {
@@ -43,12 +43,7 @@ async fn set(session: &mut Session<'_>, flags: SetUser) -> Verdict {
             changes.insert(name.to_owned(), json!(list(&values)));
         }
     }
-    if changes.is_empty() {
-        return Err(Fault::usage(
-            "nothing to change: give --level, --roles, --accounts, --access-methods or --password-changed-at",
-        ));
-    }
-    patch(session, &flags.user, Value::Object(changes)).await
+    patch(session, &user, Value::Object(changes)).await
 }
 
 async fn patch(session: &mut Session<'_>, user: &str, changes: Value) -> Verdict {

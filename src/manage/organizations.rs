@@ -109,7 +109,11 @@ pub(super) fn touch(organization: &Record) -> Result<Step, Refusal> {
 pub(super) fn raced(error: &StoreError) -> bool {
     match error {
         StoreError::VersionMismatch { .. } | StoreError::Exists { .. } | StoreError::NotFound(_) => true,
-        StoreError::Taken(_) | StoreError::Unavailable(_) | StoreError::Damaged(_) => false,
+        StoreError::Taken(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Damaged(_)
+        | StoreError::TooComplex(_)
+        | StoreError::Invalid(_) => false,
     }
 }
 

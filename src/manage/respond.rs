@@ -201,6 +201,11 @@ pub(super) fn refused(error: StoreError) -> Refusal {
             tracing::error!(cause, "the store is unavailable");
             Refusal::unavailable("store-unavailable", "the store cannot be used right now; nothing was changed")
         }
+        StoreError::TooComplex(_) => Refusal::bad_request(error.to_string()),
+        StoreError::Invalid(cause) => {
+            tracing::error!(cause, "the store refused what this room built");
+            Refusal::internal("the store does not take this; the log says why")
+        }
         StoreError::Damaged(cause) => {
             tracing::error!(cause, "the store is damaged");
             Refusal::internal("the store holds something that cannot be true; the log says what")
