@@ -20,7 +20,6 @@ mod wire;
 use std::ffi::OsString;
 
 use clap::Parser;
-use clap::error::ErrorKind;
 
 use arguments::{Arguments, Common, Config, Policy, Verb};
 pub use exit::Exit;
@@ -35,10 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Err(error) => {
             // Nobody is left to tell where both streams are closed.
             let _gone = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success,
-                _ => Exit::Usage,
-            };
+            return if error.exit_code() == 0 { Exit::Success } else { Exit::Usage };
         }
     };
     let mut out = Out::system(arguments.common.output, environment("NO_COLOR").as_deref());

@@ -8,6 +8,8 @@ mod accounts;
 mod connections;
 mod organizations;
 mod respond;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::Sources;
 use crate::domain::Revision;
-use crate::http::{Answer, Handler, Method, Refusal, Request, Response};
+use crate::http::{Answer, Handler, Method, Refusal, Request, Response, Router};
 use crate::store::{BoxFuture, Step, Store, StoreError, Transaction};
 
 /// What the operators' API needs. Built once by `app`, shared by every endpoint.
@@ -89,25 +91,28 @@ impl std::fmt::Debug for OperatorToken {
 }
 
 impl Manage {
-    /// Every endpoint with a whole body.
-    pub fn endpoints(self: &Arc<Self>) -> Vec<(Method, &'static str, Handler)> {
-        vec![
-            (Method::GET, "/manage/v1/organizations", self.guarded(organizations::list)),
-            (Method::PUT, "/manage/v1/organizations/{id}", self.guarded(organizations::put)),
-            (Method::GET, "/manage/v1/organizations/{id}", self.guarded(organizations::get)),
-            (Method::DELETE, "/manage/v1/organizations/{id}", self.guarded(organizations::delete)),
-            (Method::GET, "/manage/v1/accounts", self.guarded(accounts::list)),
-            (Method::PUT, "/manage/v1/accounts/{id}", self.guarded(accounts::put)),
-            (Method::GET, "/manage/v1/accounts/{id}", self.guarded(accounts::get)),
-            (Method::GET, "/manage/v1/products", self.guarded(accounts::products)),
-            (Method::GET, "/manage/v1/connections", self.guarded(connections::list)),
-            (Method::POST, "/manage/v1/connections", self.guarded(connections::create)),
-            (Method::GET, "/manage/v1/connections/{id}", self.guarded(connections::get)),
-            (Method::DELETE, "/manage/v1/connections/{id}", self.guarded(connections::delete)),
-            (Method::POST, "/manage/v1/connections/{id}/tokens", self.guarded(connections::create_token)),
-            (Method::DELETE, "/manage/v1/connections/{id}/tokens/{token}", self.guarded(connections::revoke_token)),
-            (Method::POST, "/manage/v1/policies/reload", self.guarded(reload)),
-        ]
+    /// Every endpoint. `GET connections/{id}/events` comes with the provisioning log.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route(Method::GET, "/manage/v1/organizations", self.guarded(organizations::list))
+            .route(Method::PUT, "/manage/v1/organizations/{id}", self.guarded(organizations::put))
+            .route(Method::GET, "/manage/v1/organizations/{id}", self.guarded(organizations::get))
+            .route(Method::DELETE, "/manage/v1/organizations/{id}", self.guarded(organizations::delete))
+            .route(Method::GET, "/manage/v1/accounts", self.guarded(accounts::list))
+            .route(Method::PUT, "/manage/v1/accounts/{id}", self.guarded(accounts::put))
+            .route(Method::GET, "/manage/v1/accounts/{id}", self.guarded(accounts::get))
+            .route(Method::GET, "/manage/v1/products", self.guarded(accounts::products))
+            .route(Method::GET, "/manage/v1/connections", self.guarded(connections::list))
+            .route(Method::POST, "/manage/v1/connections", self.guarded(connections::create))
+            .route(Method::GET, "/manage/v1/connections/{id}", self.guarded(connections::get))
+            .route(Method::DELETE, "/manage/v1/connections/{id}", self.guarded(connections::delete))
+            .route(Method::POST, "/manage/v1/connections/{id}/tokens", self.guarded(connections::create_token))
+            .route(
+                Method::DELETE,
+                "/manage/v1/connections/{id}/tokens/{token}",
+                self.guarded(connections::revoke_token),
+            )
+            .route(Method::POST, "/manage/v1/policies/reload", self.guarded(reload))
     }
 
     /// The one way to make a handler here: the operator token first, then the endpoint.
