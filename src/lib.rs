@@ -4,10 +4,21 @@
 //! ARCHITECTURE.md against the code.
 
 pub mod cli;
-pub mod clock;
+pub mod config;
 pub mod domain;
+
+pub mod clock;
+pub mod telemetry;
+
 pub mod http;
+pub mod store;
+
+pub mod directory;
+pub mod policy;
+pub mod token;
+
+pub mod authz;
+
+pub mod gate;
 pub mod manage;
 pub mod scim;
-pub mod store;
-pub mod token;
