@@ -3,6 +3,9 @@
 //! Each listener has its own router and limits. Handlers get a [`Request`] whose body is already read
 //! within the listener's limits, and answer with a [`Response`]. This room knows no SCIM, no Cedar and no store.
 
+mod body;
+pub mod client;
+pub mod operations;
 pub mod router;
 pub mod server;
 
@@ -12,19 +15,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 
+pub use body::{Body, BodyReader, BrokenOff, Chunks, Closed};
 pub use hyper::{Method, StatusCode, header};
+pub use router::{Handling, RouteTable, Router, later, now, stream};
 
-/// An answer with its whole body.
-pub type Response = hyper::Response<Full<Bytes>>;
+/// An answer; its body is whole or comes in chunks.
+pub type Response = hyper::Response<Body>;
 
 /// What a handler returns.
 pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-/// A handler. Cheap to clone; owns what it needs.
+/// A handler. Cheap to clone; owns what it needs. It runs to its end even when the client hangs up.
 pub type Handler = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
+
+/// A handler that never waits: no future is made, which counts on the decision path.
+pub type NowHandler = Arc<dyn Fn(Request) -> Response + Send + Sync>;
+
+/// A handler that reads the body piece by piece; [`Request::body`] is empty.
+pub type StreamHandler = Arc<dyn Fn(Request, BodyReader) -> Answer + Send + Sync>;
 
 /// A request, read whole.
 #[derive(Debug)]
@@ -132,15 +142,18 @@ impl Refusal {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, grpc: 13, code: "internal", message: message.into() }
     }
 
-    /// 503, `UNAVAILABLE`.
+    /// 503, `UNAVAILABLE`. `code` is one of the refusals of the gate: `not-fresh`, `overloaded`, …
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, grpc: 14, code, message: message.into() }
     }
 
-    /// `{"error": {"code", "message"}}` with the status, and `WWW-Authenticate` on 401.
+    /// `{"error": {"code", "message"}}` with the status, `WWW-Authenticate` on 401 and `Retry-After` on 503.
     pub fn to_response(&self) -> Response {
         let body = serde_json::json!({"error": {"code": self.code, "message": self.message}});
         let mut response = json(self.status, &body);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -150,7 +163,7 @@ impl Refusal {
 
 /// An answer with a body of the given media type, never to be cached.
 pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -164,7 +177,7 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
 
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Full::new(Bytes::new()));
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }

@@ -4,8 +4,10 @@
 //! ARCHITECTURE.md against the code.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod scim;
 pub mod store;
+pub mod telemetry;
 pub mod token;

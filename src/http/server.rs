@@ -1,1 +1,224 @@
-//! The accept loop.
+//! A listener: bind first, serve later, drain at the end.
+//!
+//! Our own accept loop over hyper, because every wait needs a limit: on headers, bodies, idle connections, slow
+//! readers, connections, requests. HTTP/1.1 and HTTP/2 (prior knowledge) on TCP or a Unix socket. Binding and
+//! serving are separate, so that nothing is answered before everything is known to be good.
+
+mod limits;
+mod service;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+pub use limits::Limits;
+pub use socket::{Bound, ListenerAddress, ListenerConfig};
+
+use super::RouteTable;
+use crate::clock::Sources;
+use crate::telemetry::ListenerMetrics;
+use crate::telemetry::metrics::Cut;
+use service::{Connection, Listener};
+use socket::{Accepted, Socket};
+use transport::{Guarded, Vitals};
+
+/// How long the accept loop rests after an error of the machine (no file descriptor left): first and at most.
+const REST: Duration = Duration::from_millis(20);
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// What a listener answers with.
+pub struct Service {
+    /// The routes. Two listeners may share a table (the gate's TCP and Unix sockets do).
+    pub table: Arc<RouteTable>,
+    /// The limits.
+    pub limits: Limits,
+    /// Where it counts.
+    pub metrics: Arc<ListenerMetrics>,
+    /// Time and randomness for request ids.
+    pub sources: Sources,
+    /// Whether each answer carries `Cedargate-Request-Id`.
+    pub request_ids: bool,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything in flight was answered.
+    Clean,
+    /// The grace period was over before everything was.
+    Cut,
+}
+
+/// Where a listener is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// No new requests; those in flight are finished.
+    Draining,
+    /// Whatever is left is dropped.
+    Over,
+}
+
+impl Bound {
+    /// Serves until `shutdown` is done; then closes the listener, finishes what is in flight and cuts what is
+    /// left after [`Limits::drain`]. Runs the drain for handlers whose clients have hung up as well.
+    pub async fn serve(self, service: Service, shutdown: impl Future<Output = ()> + Send) -> Ending {
+        let drain = service.limits.drain;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        // Every connection, and every handler that outlives one, holds a sender: `recv` ends when all are gone.
+        let (alive, mut gone) = mpsc::channel::<()>(1);
+        let (socket, file) = self.into_parts();
+        let accepting = accept(socket, Arc::new(Shared::new(service)), phases, alive);
+        tokio::select! {
+            () = accepting => {}
+            () = shutdown => {}
+        }
+        // The loop is gone, and with it the listening socket: who comes now is refused by the machine.
+        drop(file);
+        phase.send_replace(Phase::Draining);
+        if tokio::time::timeout(drain, gone.recv()).await.is_ok() {
+            return Ending::Clean;
+        }
+        phase.send_replace(Phase::Over);
+        Ending::Cut
+    }
+}
+
+/// What all connections of a listener share.
+struct Shared {
+    listener: Arc<Listener>,
+    builder: auto::Builder<TokioExecutor>,
+    permits: Arc<Semaphore>,
+}
+
+impl Shared {
+    fn new(service: Service) -> Self {
+        let builder = builder(&service.limits);
+        let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let Service { table, limits, metrics, sources, request_ids } = service;
+        let ids = service::Ids::new(&sources);
+        let body_memory = AtomicU64::new(0);
+        let listener = Listener { table, limits, metrics, ids, request_ids, body_memory };
+        Self { listener: Arc::new(listener), builder, permits }
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Deadlines are kept by `transport`, which knows the wait before the first byte and tells idle from slow.
+    builder.http1().header_read_timeout(None).max_buf_size(limits.header_bytes.max(Limits::LEAST_HEADER_BYTES));
+    if limits.headers != Limits::default().headers {
+        // hyper keeps its default number on the stack and any other on the heap.
+        builder.http1().max_headers(limits.headers);
+    }
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits.pending_resets);
+    builder
+}
+
+/// Takes connections for ever. A connection beyond the limit waits in the machine's queue; meanwhile waiting
+/// connections lose their patience (see [`transport`]), so that those who have something to ask get in.
+async fn accept(socket: Socket, shared: Arc<Shared>, phases: watch::Receiver<Phase>, alive: mpsc::Sender<()>) {
+    let mut rest = REST;
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&shared.permits).acquire_owned().await else { return };
+        match socket.accept().await {
+            Ok(accepted) => {
+                rest = REST;
+                let (shared, phases, alive) = (Arc::clone(&shared), phases.clone(), alive.clone());
+                match accepted {
+                    Accepted::Tcp(stream, peer) => {
+                        // Answers are small and complete: waiting for more to send would only delay them.
+                        let _ = stream.set_nodelay(true);
+                        tokio::spawn(converse(stream, Some(peer), shared, phases, alive, permit));
+                    }
+                    Accepted::Unix(stream) => {
+                        tokio::spawn(converse(stream, None, shared, phases, alive, permit));
+                    }
+                }
+            }
+            Err(cause) if is_of_the_connection(&cause) => {}
+            Err(cause) => {
+                let listener = shared.listener.metrics.name();
+                tracing::warn!(listener, %cause, "cannot take connections; trying again");
+                shared.listener.metrics.cut(Cut::Accept);
+                tokio::time::sleep(rest).await;
+                rest = (rest * 2).min(LONGEST_REST);
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` concerns only the connection that was about to be taken (accept(2)).
+fn is_of_the_connection(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// One connection from its first byte to its last.
+async fn converse<S>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    shared: Arc<Shared>,
+    mut phases: watch::Receiver<Phase>,
+    alive: mpsc::Sender<()>,
+    permit: OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let listener = &shared.listener;
+    listener.metrics.connected();
+    let vitals = Arc::new(Vitals::new());
+    let patience = listener.limits.patience();
+    let guarded =
+        Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&listener.metrics), Arc::clone(&shared.permits));
+    let connection = Arc::new(Connection { listener: Arc::clone(listener), vitals, peer, _alive: alive });
+    let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
+    let conversation = shared.builder.serve_connection(TokioIo::new(guarded), service);
+    tokio::pin!(conversation);
+
+    let outcome = tokio::select! {
+        biased;
+        outcome = conversation.as_mut() => Some(outcome),
+        _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => Some(outcome),
+        None => {
+            conversation.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                outcome = conversation.as_mut() => Some(outcome),
+                _ = phases.wait_for(|phase| *phase >= Phase::Over) => None,
+            }
+        }
+    };
+    match outcome {
+        Some(Ok(())) => {}
+        // Whatever goes wrong on a connection is the other side's doing or has been counted already.
+        Some(Err(cause)) => tracing::debug!(listener = listener.metrics.name(), %cause, "connection ended early"),
+        None => listener.metrics.cut(Cut::Drain),
+    }
+    listener.metrics.disconnected();
+    drop(permit);
+}

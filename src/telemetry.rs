@@ -1,0 +1,37 @@
+//! What the process says about itself: log, metrics, health, and how long things take.
+//!
+//! Knows the nouns of `domain` for labels and nothing of anybody's internals: rooms hand their numbers
+//! in. Nothing here may slow a decision down: the log is written by a thread of its own behind a bounded
+//! queue, and everything that is counted on the decision path is an atomic that was prepared beforehand.
+
+pub mod health;
+pub mod log;
+pub mod metrics;
+
+use std::time::{Duration, Instant};
+
+pub use health::{Health, Readiness};
+pub use log::{LogConfig, LogFormat, LogGuard};
+pub use metrics::{CacheUse, ListenerMetrics, Metrics};
+
+/// Measures how long something takes, on the monotonic clock. The only place that asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that measures durations")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start; it never runs backwards.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// Milliseconds since the start, ending at about 49 days.
+    pub fn milliseconds(self) -> u32 {
+        u32::try_from(self.elapsed().as_millis()).unwrap_or(u32::MAX)
+    }
+}
