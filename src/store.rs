@@ -137,6 +137,10 @@ pub struct Content {
     pub deleted: bool,
 }
 
+/// Stands in [`Step::Members`] for the resource that this transaction created last, whose number nobody knows yet.
+/// Real numbers begin at 1.
+pub const CREATED: Number = 0;
+
 /// One step of a transaction. Steps run in order and see those before them.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -164,7 +168,7 @@ pub enum Step {
     /// where nothing changes at all the version and the time stay, too. Writes the [`Image::Members`] change itself:
     /// the difference between before and after, in the order of numbers.
     Members {
-        /// The group.
+        /// The group; [`CREATED`] for the one that the nearest create before this step made.
         group: Number,
         /// The version that it must have; `None` takes any.
         expected: Option<u64>,

@@ -2,7 +2,7 @@
 //!
 //! Knows the contract's types only.
 
-use super::{Predicate, Query, Step, StoreError, Transaction};
+use super::{CREATED, Predicate, Query, Step, StoreError, Transaction};
 use crate::domain::Image;
 
 /// Most conditions in one predicate.
@@ -18,7 +18,15 @@ pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
         return Err(StoreError::Invalid("a transaction without an operation id"));
     }
     let mut work = 0_usize;
+    let mut created = false;
     for step in &transaction.steps {
+        match step {
+            Step::Create { .. } => created = true,
+            Step::Members { group: CREATED, .. } if !created => {
+                return Err(StoreError::Invalid("members of a group that the transaction did not create before"));
+            }
+            Step::Members { .. } | Step::Replace { .. } | Step::Remove { .. } => {}
+        }
         let (parts, image) = match step {
             Step::Create { content, .. } | Step::Replace { content, .. } => (1, content.image.as_ref()),
             Step::Members { add, remove, .. } => (add.len().saturating_add(remove.len()).max(1), None),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::domain::{Change, Image, MemberChange, Number, Timestamp};
-use crate::store::{Content, IndexEntry, Kind, Outcome, Projection, Record, Step, StoreError, UniqueKey};
+use crate::store::{CREATED, Content, IndexEntry, Kind, Outcome, Projection, Record, Step, StoreError, UniqueKey};
 
 /// Cheap to clone, so that a transaction can be given up.
 #[derive(Clone, Default)]
@@ -83,7 +83,9 @@ impl State {
                 self.put(record, content, changes)
             }
             Step::Members { group, expected, add, remove } => {
-                let record = self.present(*group, *expected)?;
+                // The limits saw a create before; the newest number is its.
+                let group = if *group == CREATED { self.last } else { *group };
+                let record = self.present(group, *expected)?;
                 self.members(&record, add, remove, at, changes)
             }
             Step::Remove { number, expected } => {

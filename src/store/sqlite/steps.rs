@@ -8,7 +8,7 @@ use super::faults::Fault;
 use super::head::{Ledger, unsigned};
 use super::images;
 use crate::domain::{Change, Image, MemberChange, Number, Revision, Timestamp};
-use crate::store::{Committed, Content, IndexEntry, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
+use crate::store::{CREATED, Committed, Content, IndexEntry, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
 
 /// The numbers of index paths that the writer has seen. Forgotten when a savepoint is rolled back.
 pub(super) type Paths = HashMap<String, i64>;
@@ -89,7 +89,11 @@ impl Scribe<'_> {
         match step {
             Step::Create { kind, id, organization, content } => self.create(*kind, id, organization, content),
             Step::Replace { number, expected, content } => self.replace(*number, *expected, content),
-            Step::Members { group, expected, add, remove } => self.members(*group, *expected, add, remove),
+            Step::Members { group, expected, add, remove } => {
+                // The limits saw a create before; the newest number is its.
+                let group = if *group == CREATED { self.next_number.saturating_sub(1) } else { *group };
+                self.members(group, *expected, add, remove)
+            }
             Step::Remove { number, expected } => self.remove(*number, *expected),
         }
     }
