@@ -24,8 +24,8 @@ pub use load::{SchemaError, Schemas};
 pub use resource::Resource;
 pub use tolerance::Tolerance;
 pub(in crate::scim) use value::{
-    Reader, comparable, comparable_text, decimal_key, equal_values, integer_key, is_primary, kind_of, member,
-    member_ids, parse_boolean, parse_time,
+    MOST_ELEMENTS, Reader, comparable, comparable_text, decimal_key, equal_values, integer_key, is_primary, kind_of,
+    member, member_ids, parse_boolean, parse_time,
 };
 
 /// The two resource types.
@@ -216,7 +216,10 @@ impl Definition {
         own.chain(legacy)
             .filter_map(|(urn, schema)| {
                 let rest = starts_with(text, urn).then(|| text.get(urn.len()..)).flatten()?;
-                let rest = if rest.is_empty() { rest } else { rest.strip_prefix([':', '.'])? };
+                let rest = match rest {
+                    "" => "",
+                    rest => rest.strip_prefix([':', '.']).filter(|rest| !rest.is_empty())?,
+                };
                 Some((urn.len(), schema, rest))
             })
             .max_by_key(|(length, _, _)| *length)
@@ -307,6 +310,7 @@ mod tests {
             "constructor.prototype",
             "urn:",
             "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:",
             "urn:ietf:params:scim:schemas:extension:enterprise:2.0:Userdepartment",
             "urn:ietf:params:scim:schemas:extension:unknown:2.0:User:department",
             "ürn:é",

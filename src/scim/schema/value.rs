@@ -13,6 +13,9 @@ use crate::store::time_key;
 /// At most this many unknown names are reported.
 const MOST_IGNORED: usize = 100;
 
+/// A multi-valued attribute may have this many elements. Members of groups are counted by the body's limits only.
+pub(in crate::scim) const MOST_ELEMENTS: usize = 10_000;
+
 /// What is wrong with a value; completed by the path in front of it. A part's fault begins with `.part`.
 type Fault = String;
 
@@ -68,6 +71,9 @@ impl<'a> Reader<'a> {
             single if self.tolerance.single_object_as_array => std::slice::from_ref(single),
             other => return Err(format!(" has many values and must be an array, not {}", kind_of(other))),
         };
+        if elements.len() > MOST_ELEMENTS {
+            return Err(format!(" may have at most {MOST_ELEMENTS} elements"));
+        }
         let mut read = Vec::with_capacity(elements.len());
         let mut seen = HashSet::new();
         for element in elements {
