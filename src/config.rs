@@ -1,1 +1,245 @@
-//! Settings.
+//! Settings: `cedargate.toml`, below `CEDARGATE_SECTION__KEY`, below flags.
+//!
+//! Reading is all or nothing: every fault is reported at once, with its file and line, variable or flag, and
+//! a process with a fault does not start (exit code 3). Unknown keys are faults. This room reads settings and
+//! the files that hold secrets; it starts nothing and knows no room beyond the types of its settings.
+
+mod read;
+mod reader;
+mod source;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+pub use source::{ConfigFile, Origin, read_file};
+
+use crate::http::server::{Limits, ListenerAddress};
+use crate::telemetry::LogConfig;
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, with which limits.
+    pub listeners: Listeners,
+    /// `data.folder`: where the ledger, the operator token and `addresses.json` live.
+    pub data: PathBuf,
+    /// `store.location`: where the ledger is kept.
+    pub store: StoreLocation,
+    /// `policies.folder`; `None`: `./policies` if it stands there, else the built-in bundle.
+    pub policies: Option<PathBuf>,
+    /// `scim`: the front door.
+    pub scim: ScimConfig,
+    /// `gate`: who may ask.
+    pub gate: GateConfig,
+    /// `decision`: how questions are answered.
+    pub decision: DecisionConfig,
+    /// `token.issuers`: whose tokens are believed.
+    pub issuers: Vec<Issuer>,
+    /// `log`.
+    pub log: LogConfig,
+    settings: Vec<Setting>,
+}
+
+/// The listeners.
+#[derive(Clone, Debug)]
+pub struct Listeners {
+    /// `front`: SCIM.
+    pub front: Listener,
+    /// `gate`: questions.
+    pub gate: Listener,
+    /// `gate.socket`: questions over a Unix socket as well, with the gate's limits.
+    pub gate_socket: Option<PathBuf>,
+    /// `ops`: operators, metrics, health.
+    pub ops: Listener,
+}
+
+/// One listener's settings.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `….address`.
+    pub address: ListenerAddress,
+    /// `….limits`.
+    pub limits: Limits,
+}
+
+/// Where the ledger is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreLocation {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// The front door's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScimConfig {
+    /// `scim.public_url`: what SCIM locations begin with, without a slash at the end; `None`: the bound address.
+    pub public_url: Option<String>,
+    /// `scim.schemas`; `None`: `./scim-schemas` if it stands there, else the built-in ones.
+    pub schemas: Option<PathBuf>,
+    /// `scim.username_change`: what a changed SCIM `userName` does.
+    pub username_change: UsernameChange,
+}
+
+/// What a changed SCIM `userName` does to a person's login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsernameChange {
+    /// The IdP's login is renamed; the dashboard username stays.
+    #[default]
+    Alias,
+    /// The change is refused.
+    Reject,
+}
+
+/// Who may ask the gate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GateConfig {
+    /// The tokens in the file `gate.credential_file`, one a line, any of which will do; empty: loopback only, no credential.
+    pub credentials: Vec<Secret>,
+}
+
+/// How questions are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionConfig {
+    /// `decision.cache_entries`: decisions kept whose policies read identity or context; 0 keeps none.
+    pub cache_entries: u64,
+    /// `decision.strict_hosts`: a host that the catalogue does not name matches no route.
+    pub strict_hosts: bool,
+}
+
+/// One issuer of tokens (`[[token.issuers]]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// `issuer`: the exact `iss` claim.
+    pub issuer: String,
+    /// `audiences`: the `aud` claims that are meant for us; at least one.
+    pub audiences: Vec<String>,
+    /// `algorithms`: asymmetric ones only; at least one.
+    pub algorithms: Vec<String>,
+    /// `jwks_file` or `jwks_url`: the keys.
+    pub keys: IssuerKeys,
+    /// `subject`: the claim that names the person.
+    pub subject: String,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerKeys {
+    /// A JWKS file.
+    File(PathBuf),
+    /// A JWKS address, https.
+    Url(String),
+}
+
+/// A secret: never shown, not even by `{:?}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself. Compare it in constant time.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}
+
+/// The command line's say; it wins over the environment and the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--data`.
+    pub data: Option<String>,
+    /// `--policies`.
+    pub policies: Option<String>,
+    /// `--scim-schemas`.
+    pub scim_schemas: Option<String>,
+    /// `--store`.
+    pub store: Option<String>,
+    /// `--front`.
+    pub front: Option<String>,
+    /// `--gate`.
+    pub gate: Option<String>,
+    /// `--gate-socket`.
+    pub gate_socket: Option<String>,
+    /// `--ops`.
+    pub ops: Option<String>,
+    /// `--log`.
+    pub log: Option<String>,
+}
+
+/// An effective setting, for `config show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// `gate.address`.
+    pub key: String,
+    /// The value as one would write it; `(none)` where there is none. Secrets are not here, only their files.
+    pub value: String,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// One thing wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Who said so; `None` where it follows from several settings.
+    pub origin: Option<Origin>,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Some(origin) => write!(formatter, "{origin}: {}", self.message),
+            None => formatter.write_str(&self.message),
+        }
+    }
+}
+
+/// Everything wrong with the settings; one line each. The process ends with exit code 3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str("\n")?;
+            }
+            fault.fmt(formatter)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl Config {
+    /// Reads and checks everything: the file below the environment below the flags. Also `config check`.
+    ///
+    /// `environment` is the whole environment; only names that begin with `CEDARGATE_` and have a double
+    /// underscore are settings (orchestrators inject others, such as `CEDARGATE_PORT`).
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn load(
+        file: Option<&ConfigFile>,
+        environment: &BTreeMap<String, String>,
+        overrides: &Overrides,
+    ) -> Result<Self, Faults> {
+        let (entries, faults) = source::merge(file, environment, overrides);
+        read::config(reader::Reader::new(entries, faults))
+    }
+
+    /// The effective settings in alphabetical order, each with its origin: `config show`.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+}

@@ -278,6 +278,9 @@ impl Client {
     ) -> Result<(hyper::Response<Incoming>, SendRequest<Body>), ClientError> {
         let mut request = self.request(method, path, media_type, body)?;
         while let Some(mut sender) = self.kept() {
+            if sender.ready().await.is_err() {
+                continue;
+            }
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, sender)),
                 Err(mut failure) => match failure.take_message() {
@@ -337,7 +340,7 @@ impl Client {
 
     fn kept(&self) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(SendRequest::is_ready);
+        idle.retain(|sender| !sender.is_closed());
         idle.pop()
     }
 

@@ -1,0 +1,221 @@
+//! Which settings there are, their defaults, and what must hold between them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::reader::Reader;
+use super::source::Raw;
+use super::value;
+use super::{
+    Config, DecisionConfig, Faults, GateConfig, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, Secret,
+    StoreLocation, UsernameChange,
+};
+use crate::http::server::{Limits, ListenerAddress};
+use crate::telemetry::log::{LogConfig, LogFormat, check_filter};
+
+/// A shorter credential can be guessed.
+const SHORTEST_CREDENTIAL: usize = 32;
+
+/// Algorithms that need no shared secret (RFC 7518 section 3.1, RFC 8037).
+const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
+pub(super) fn config(mut reader: Reader) -> Result<Config, Faults> {
+    let listeners = listeners(&mut reader);
+    let gate = gate(&mut reader);
+    check_listeners(&mut reader, &listeners, &gate);
+    let data = reader.path("data.folder", "cedargate-data");
+    let store = store(&mut reader, &data);
+    let policies = reader.optional_path("policies.folder");
+    let scim = scim(&mut reader);
+    let decision = DecisionConfig {
+        cache_entries: reader.number("decision.cache_entries", 200_000, 0, 100_000_000),
+        strict_hosts: reader.boolean("decision.strict_hosts", false),
+    };
+    let issuers = (0..reader.parts("token.issuers")).filter_map(|index| issuer(&mut reader, index)).collect();
+    let log = log(&mut reader);
+    let settings = reader.finish()?;
+    Ok(Config { listeners, data, store, policies, scim, gate, decision, issuers, log, settings })
+}
+
+fn listeners(reader: &mut Reader) -> Listeners {
+    let usual = Limits::default();
+    let gate = Limits { requests: 4096, handler_deadline: Duration::from_secs(5), ..usual.clone() };
+    let ops = Limits { connections: 256, requests: 64, ..usual.clone() };
+    Listeners {
+        front: listener(reader, "front", 8080, &usual),
+        gate: listener(reader, "gate", 8181, &gate),
+        gate_socket: reader.optional_path("gate.socket"),
+        ops: listener(reader, "ops", 9191, &ops),
+    }
+}
+
+fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> Listener {
+    let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    Listener { address: ListenerAddress::Tcp(address), limits: read_limits(reader, name, limits) }
+}
+
+fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
+    const GIB: u64 = 1 << 30;
+    let key = |limit: &str| format!("{name}.limits.{limit}");
+    let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let least_header = Limits::LEAST_HEADER_BYTES as u64;
+    Limits {
+        connections: whole(reader.number(&key("connections"), default.connections as u64, 1, 1_000_000)),
+        requests: whole(reader.number(&key("requests"), default.requests as u64, 1, 1_000_000)),
+        header_bytes: whole(reader.size(&key("header_bytes"), default.header_bytes as u64, least_header, 1 << 20)),
+        headers: whole(reader.number(&key("headers"), default.headers as u64, 8, 1000)),
+        header_deadline: reader.duration(&key("header_deadline"), default.header_deadline),
+        body_bytes: reader.size(&key("body_bytes"), default.body_bytes, 1024, GIB),
+        body_memory: reader.size(&key("body_memory"), default.body_memory, 1 << 20, 64 * GIB),
+        body_deadline: reader.duration(&key("body_deadline"), default.body_deadline),
+        stream_bytes: reader.size(&key("stream_bytes"), default.stream_bytes, 1024, 1024 * GIB),
+        handler_deadline: reader.duration(&key("handler_deadline"), default.handler_deadline),
+        idle: reader.duration(&key("idle"), default.idle),
+        write_stall: reader.duration(&key("write_stall"), default.write_stall),
+        drain: reader.duration(&key("drain"), default.drain),
+        streams: u32::try_from(reader.number(&key("streams"), u64::from(default.streams), 1, 10_000)).unwrap_or(1),
+        pending_resets: whole(reader.number(&key("pending_resets"), default.pending_resets as u64, 1, 10_000)),
+    }
+}
+
+fn gate(reader: &mut Reader) -> GateConfig {
+    let Some(path) = reader.optional_path("gate.credential_file") else { return GateConfig::default() };
+    match credentials(&path) {
+        Ok(credentials) => GateConfig { credentials },
+        Err(message) => {
+            reader.fault("gate.credential_file", message);
+            GateConfig::default()
+        }
+    }
+}
+
+fn credentials(path: &Path) -> Result<Vec<Secret>, String> {
+    let text = std::fs::read_to_string(path).map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return Err(format!("{} is empty; write a token into it", path.display()));
+    }
+    if lines.iter().any(|line| line.len() < SHORTEST_CREDENTIAL) {
+        return Err(format!(
+            "{} has a token of fewer than {SHORTEST_CREDENTIAL} characters; write a longer, random one",
+            path.display()
+        ));
+    }
+    Ok(lines.into_iter().map(|line| Secret(line.to_owned())).collect())
+}
+
+/// What must hold between the listeners: nothing open to the network without a credential, no address twice.
+fn check_listeners(reader: &mut Reader, listeners: &Listeners, gate: &GateConfig) {
+    let named = [
+        ("front.address", &listeners.front.address),
+        ("gate.address", &listeners.gate.address),
+        ("ops.address", &listeners.ops.address),
+    ];
+    if let ListenerAddress::Tcp(address) = &listeners.gate.address
+        && !address.ip().is_loopback()
+        && gate.credentials.is_empty()
+    {
+        let message = "can be reached from outside this machine, and nothing says who may ask: set \
+                       gate.credential_file, or bind 127.0.0.1 or gate.socket";
+        reader.fault("gate.address", message);
+    }
+    for (index, (key, address)) in named.iter().enumerate() {
+        let earlier = named.iter().take(index).find(|(_, other)| other == address && has_fixed_port(address));
+        if let Some((other, _)) = earlier {
+            reader.fault(key, format!("is the same as {other}; each listener needs its own"));
+        }
+    }
+}
+
+const fn has_fixed_port(address: &ListenerAddress) -> bool {
+    match address {
+        ListenerAddress::Tcp(address) => address.port() != 0,
+        ListenerAddress::Unix(_) => true,
+    }
+}
+
+fn store(reader: &mut Reader, data: &Path) -> StoreLocation {
+    let default = data.join("ledger.sqlite");
+    let parse = |raw: &Raw| {
+        let location = value::text(raw)?;
+        match location.split_once("://") {
+            // The address is not repeated: it may hold a password.
+            Some(("postgres" | "postgresql", _)) => {
+                Err("is a PostgreSQL address, which this version cannot use yet; leave it out to use SQLite".to_owned())
+            }
+            Some((scheme, _)) => Err(format!("has the scheme {scheme}; write the path of a SQLite file or leave it out")),
+            None => Ok(PathBuf::from(location)),
+        }
+    };
+    StoreLocation::Sqlite(reader.take("store.location", default, parse, |path| path.display().to_string()))
+}
+
+fn scim(reader: &mut Reader) -> ScimConfig {
+    let parse = |raw: &Raw| {
+        let url = value::text(raw)?;
+        let refuse = || format!("is {url:?}; write https://HOST without a query, such as https://auth.example.com");
+        let uri: hyper::Uri = url.parse().map_err(|_| refuse())?;
+        let web = matches!(uri.scheme_str(), Some("http" | "https"));
+        let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        if web && named && uri.query().is_none() && !url.contains('#') {
+            Ok(url.trim_end_matches('/').to_owned())
+        } else {
+            Err(refuse())
+        }
+    };
+    let words = [("alias", UsernameChange::Alias), ("reject", UsernameChange::Reject)];
+    ScimConfig {
+        public_url: reader.optional("scim.public_url", parse, Clone::clone),
+        schemas: reader.optional_path("scim.schemas"),
+        username_change: reader.choice("scim.username_change", UsernameChange::default(), &words),
+    }
+}
+
+fn issuer(reader: &mut Reader, index: usize) -> Option<Issuer> {
+    let key = |name: &str| format!("token.issuers.{index}.{name}");
+    let some = |raw: &Raw| {
+        let list = value::texts(raw)?;
+        if list.is_empty() { Err("is empty; write at least one".to_owned()) } else { Ok(list) }
+    };
+    let algorithms = |raw: &Raw| {
+        let list = some(raw)?;
+        match list.iter().find(|name| !ALGORITHMS.contains(&name.as_str())) {
+            Some(name) => Err(format!("names {name}; write some of {}", ALGORITHMS.join(", "))),
+            None => Ok(list),
+        }
+    };
+    let https = |raw: &Raw| {
+        let url = value::text(raw)?;
+        if url.starts_with("https://") { Ok(url) } else { Err("is not an https address; keys must not be forged on the way".to_owned()) }
+    };
+    let joined = |list: &Vec<String>| list.join(", ");
+    let name = reader.required(&key("issuer"), value::text, Clone::clone);
+    let audiences = reader.required(&key("audiences"), some, joined);
+    let algorithms = reader.required(&key("algorithms"), algorithms, joined);
+    let file = reader.optional_path(&key("jwks_file"));
+    let url = reader.optional(&key("jwks_url"), https, Clone::clone);
+    let subject = reader.text(&key("subject"), "sub");
+    let keys = match (file, url) {
+        (Some(file), None) => Some(IssuerKeys::File(file)),
+        (None, Some(url)) => Some(IssuerKeys::Url(url)),
+        (Some(_), Some(_)) | (None, None) => {
+            reader.fault(&format!("token.issuers.{index}"), "needs its keys from one place: jwks_file or jwks_url");
+            None
+        }
+    };
+    Some(Issuer { issuer: name?, audiences: audiences?, algorithms: algorithms?, keys: keys?, subject })
+}
+
+fn log(reader: &mut Reader) -> LogConfig {
+    let default = LogConfig::default();
+    let parse = |raw: &Raw| {
+        let filter = value::text(raw)?;
+        check_filter(&filter).map(|()| filter).map_err(|cause| format!("cannot be used: {cause}"))
+    };
+    let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("plain", LogFormat::Plain)];
+    LogConfig {
+        filter: reader.take("log.filter", default.filter, parse, Clone::clone),
+        format: reader.choice("log.format", default.format, &formats),
+    }
+}
