@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
-use super::state::{Grants, GroupState, UserState};
+use super::state::{Grants, UserState};
 use crate::domain::{AccessMethods, AdministrationLevel, GroupImage, Number, UserImage, fold};
 
 /// The URN of our extension of people.
@@ -173,7 +173,6 @@ pub(super) fn group_image(
     id: &str,
     organization: Number,
     document: &Map<String, Value>,
-    _state: &GroupState,
     rights: &Rights,
 ) -> GroupImage {
     GroupImage {

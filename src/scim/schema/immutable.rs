@@ -1,0 +1,29 @@
+//! What may be written once.
+
+use serde_json::Value;
+
+use super::attribute::Mutability;
+use super::{Definition, Resource};
+use crate::scim::error::ScimError;
+
+impl Definition {
+    /// Errors with 400 `mutability` where an immutable attribute that has a value would get another or lose it
+    /// (RFC 7644 section 3.5.1). Elements of multi-valued attributes may come and go as a whole.
+    pub fn check_immutable(&self, before: &Resource, after: &Resource) -> Result<(), ScimError> {
+        for path in self.attributes() {
+            let subs = path.attribute.sub_attributes.iter().filter(|_| !path.attribute.multi_valued);
+            for path in std::iter::once(path).chain(subs.map(|sub| path.with_sub(Some(sub)))) {
+                let immutable = path.leaf().mutability == Mutability::Immutable;
+                let value = |resource: &Resource| resource.get(&path.to_string()).cloned();
+                if immutable && differs(value(before), value(after)) {
+                    return Err(ScimError::mutability(format!("{path} is immutable: it keeps the value it has")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn differs(before: Option<Value>, after: Option<Value>) -> bool {
+    before.is_some_and(|before| Some(before) != after)
+}
