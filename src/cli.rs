@@ -108,7 +108,10 @@ impl Client<'_> {
             .enable_all()
             .build()
             .map_err(|cause| Fault::failure(format!("the machine gives no event loop: {cause}")))?;
-        runtime.block_on(verb(&mut Session { remote, out }))
+        let verdict = runtime.block_on(verb(&mut Session { remote, out }));
+        // Whoever still waits for a line of stdin is not waited for.
+        runtime.shutdown_background();
+        verdict
     }
 }
 
