@@ -79,12 +79,22 @@ pub enum StartError {
     Internal(String),
 }
 
+/// The endpoints of every listener.
+pub struct Tables {
+    /// SCIM.
+    pub front: Arc<RouteTable>,
+    /// Questions.
+    pub gate: Arc<RouteTable>,
+    /// Operators, health and metrics.
+    pub ops: Arc<RouteTable>,
+}
+
 /// A server with everything bound, not yet serving.
 pub struct App {
     addresses: Addresses,
     data: PathBuf,
     listeners: Vec<(Bound, Service)>,
-    tables: Vec<(&'static str, Arc<RouteTable>)>,
+    tables: Tables,
     health: Arc<Health>,
     store: Arc<SqliteStore>,
     authz: Arc<Authz>,
@@ -126,14 +136,13 @@ impl App {
         let public_url = config.scim.public_url.clone().unwrap_or_else(|| addresses.front.clone());
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let scim = Arc::new(Scim::new(Arc::clone(&shared), schemas, sources.clone(), public_url));
+        let scim = Arc::new(Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url));
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
-        let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
+        let manage = Arc::new(manage(shared, &sources, &operator_token, &reloader)?);
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
-        let tables =
-            vec![("front", table(scim.router())?), ("gate", table(gate.routes())?), ("ops", table(ops)?)];
+        let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
         Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader })
@@ -145,7 +154,7 @@ impl App {
     }
 
     /// The endpoints of every listener, for tests that walk all doors.
-    pub fn tables(&self) -> &[(&'static str, Arc<RouteTable>)] {
+    pub const fn tables(&self) -> &Tables {
         &self.tables
     }
 
@@ -288,23 +297,23 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
 fn serve_with(
     bound: Bound,
     config: &Config,
-    tables: &[(&'static str, Arc<RouteTable>)],
+    tables: &Tables,
     metrics: &Metrics,
     sources: &Sources,
 ) -> (Bound, Service) {
     let name = bound.name();
-    let (listener, limits) = match name {
-        "front" => ("front", &config.listeners.front.limits),
-        "ops" => ("ops", &config.listeners.ops.limits),
-        _ => ("gate", &config.listeners.gate.limits),
+    let (table, limits, request_ids) = match name {
+        "front" => (&tables.front, &config.listeners.front.limits, true),
+        "ops" => (&tables.ops, &config.listeners.ops.limits, true),
+        // The gate's TCP and Unix sockets; the decision's own id serves there.
+        _ => (&tables.gate, &config.listeners.gate.limits, false),
     };
-    let table = tables.iter().find(|(of, _)| *of == listener).map(|(_, table)| Arc::clone(table)).unwrap_or_default();
     let service = Service {
-        table,
+        table: Arc::clone(table),
         limits: limits.clone(),
         metrics: metrics.listener(name),
         sources: sources.clone(),
-        request_ids: listener != "gate",
+        request_ids,
     };
     (bound, service)
 }
@@ -315,7 +324,6 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
 
 fn manage(
     store: Arc<dyn Store>,
-    scim: &Arc<Scim>,
     sources: &Sources,
     operator_token: &str,
     reloader: &Arc<policy::Reloader>,
@@ -331,7 +339,6 @@ fn manage(
     let reloader = Arc::clone(reloader);
     Ok(Manage {
         store,
-        scim: Arc::clone(scim),
         sources: sources.clone(),
         operator_token: OperatorToken::new(operator_token).map_err(|error| StartError::File(error.to_string()))?,
         catalogue: Arc::new(catalogue),

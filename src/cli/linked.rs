@@ -79,7 +79,7 @@ pub fn policy_check(out: &mut Out, folder: Option<&Path>) -> Verdict {
             } else {
                 faults.iter().for_each(|fault| out.line(&fault.to_string()));
             }
-            Err(Fault { exit: Exit::Invalid, message: format!("{source}: {} faults", faults.len()) })
+            Err(Fault::of(Exit::Invalid, format!("{source}: {} faults", faults.len())))
         }
     }
 }
@@ -160,7 +160,7 @@ pub fn ledger_check(out: &mut Out, flags: &Serve, data: Option<&Path>, environme
 
 /// File, environment and flags together.
 fn settings(flags: &Serve, data: Option<&Path>, _environment: &Environment) -> Result<Config, Fault> {
-    let invalid = |faults: config::Faults| Fault { exit: Exit::Invalid, message: faults.to_string() };
+    let invalid = |faults: config::Faults| Fault::of(Exit::Invalid, faults.to_string());
     let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
     let overrides = Overrides {
         data: path(data),
@@ -181,7 +181,7 @@ fn start_fault(error: StartError) -> Fault {
         StartError::PolicyTests(..) => Exit::TestsFailed,
         StartError::Store(_) | StartError::Bind { .. } | StartError::File(_) | StartError::Internal(_) => Exit::Failure,
     };
-    Fault { exit, message: error.to_string() }
+    Fault::of(exit, error.to_string())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
