@@ -127,6 +127,18 @@ fn what_cannot_be_compared_is_refused() {
 }
 
 #[test]
+fn predicates_stay_within_the_limits_of_stores() {
+    let many = |term: &str, count: usize| vec![term; count].join(" or ");
+    predicate(ResourceKind::User, &many("title eq \"x\"", 64), &Tolerance::STRICT).unwrap();
+    let deep = |depth: usize| format!("{}title pr{}", "not (".repeat(depth), ")".repeat(depth));
+    predicate(ResourceKind::User, &deep(31), &Tolerance::STRICT).unwrap();
+    for text in [many("title eq \"\"", 33), deep(32)] {
+        let error = predicate(ResourceKind::User, &text, &Tolerance::STRICT).unwrap_err();
+        assert_eq!(error.scim_type, Some("invalidFilter"));
+    }
+}
+
+#[test]
 fn sorting_has_a_path_or_a_reason() {
     let schemas = Schemas::builtin().unwrap();
     let definition = schemas.definition(ResourceKind::User);
