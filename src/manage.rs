@@ -10,7 +10,7 @@ mod import;
 mod organizations;
 mod respond;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -218,7 +218,8 @@ impl Sum {
     fn leave_where(&mut self, filter: &Filter, definition: &Definition) {
         let before = self.present.iter().flatten().filter(|_| !self.emptied);
         let fits = |member: &Member| matches_element(filter, definition, "members", &member.element());
-        let numbers = before.chain(&self.joining).filter(|(_, member)| fits(member)).map(|(number, _)| *number).collect();
+        let numbers =
+            before.chain(&self.joining).filter(|(_, member)| fits(member)).map(|(number, _)| *number).collect();
         self.leave(numbers);
     }
 

@@ -271,7 +271,8 @@ pub(super) fn written(
     committed: &crate::store::Committed,
     record: impl FnOnce(&crate::store::Outcome) -> Record,
 ) -> Result<Written, Failure> {
-    let outcome = committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
+    let outcome =
+        committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
     Ok(Written { record: record(outcome), revision: committed.revision })
 }
 
