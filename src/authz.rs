@@ -8,14 +8,16 @@
 mod cache;
 mod facts;
 mod judge;
+pub mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Reason, Revision};
+use crate::domain::{Decision, Question, Revision};
 use crate::policy::{ContextFault, Live, Serving};
+use crate::telemetry::Metrics;
 use crate::token::Verifier;
 use cache::DecisionCache;
 
@@ -53,50 +55,6 @@ pub enum Failure {
     Internal,
 }
 
-/// How decisions came about, counted.
-#[derive(Debug)]
-pub struct Tally {
-    by_reason: [[AtomicU64; 2]; Reason::ALL.len()],
-    policy_errors: AtomicU64,
-    failures: AtomicU64,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            by_reason: std::array::from_fn(|_| [AtomicU64::new(0), AtomicU64::new(0)]),
-            policy_errors: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Tally {
-    fn count(&self, reason: Reason, cached: bool) {
-        if let Some(cell) = self.by_reason.get(reason as usize).and_then(|pair| pair.get(usize::from(cached))) {
-            cell.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Decisions so far by reason and by whether they were kept from before.
-    pub fn decisions(&self, reason: Reason, cached: bool) -> u64 {
-        self.by_reason
-            .get(reason as usize)
-            .and_then(|pair| pair.get(usize::from(cached)))
-            .map_or(0, |cell| cell.load(Ordering::Relaxed))
-    }
-
-    /// Evaluations in which a policy erred.
-    pub fn policy_errors(&self) -> u64 {
-        self.policy_errors.load(Ordering::Relaxed)
-    }
-
-    /// Questions without a decision.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-}
-
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,
@@ -105,7 +63,7 @@ pub struct Authz {
     clock: Arc<dyn Clock>,
     cache: DecisionCache,
     strict_hosts: bool,
-    tally: Tally,
+    metrics: Arc<Metrics>,
     ids: Ids,
 }
 
@@ -124,6 +82,7 @@ impl Authz {
         live: Arc<Live>,
         verifier: Arc<Verifier>,
         sources: &Sources,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             directory,
@@ -132,7 +91,7 @@ impl Authz {
             clock: Arc::clone(&sources.clock),
             cache: DecisionCache::new(config.cache_entries),
             strict_hosts: config.strict_hosts,
-            tally: Tally::default(),
+            metrics,
             ids: Ids::new(sources),
         }
     }
@@ -150,11 +109,6 @@ impl Authz {
     /// A new id for a decision: sorts by time, unique in the fleet.
     pub fn decision_id(&self) -> String {
         self.ids.next(self.clock.now().0)
-    }
-
-    /// How decisions came about so far.
-    pub const fn tally(&self) -> &Tally {
-        &self.tally
     }
 
     /// Where the directory stands.

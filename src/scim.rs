@@ -33,11 +33,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
+pub use error::ScimError;
 pub use image::{Mark, MarkReason};
+pub use operator::{Imported, Users};
 pub use respond::{MEDIA_TYPE, REVISION_HEADER};
 
 use self::caller::Caller;
-use self::error::ScimError;
 use self::respond::failure;
 use self::schema::{ResourceKind, Schemas};
 use crate::clock::Sources;

@@ -10,6 +10,7 @@ use crate::domain::{Asked, Channel, ContextValue, Decision, Question, Reason, Re
 use crate::policy::{
     AccountFacts, Action, Bundle, CanonicalPath, Evaluation, Facts, NoRoute, PolicyFailure, ResourceFacts, Target,
 };
+use crate::telemetry::CacheUse;
 use crate::token::Identity;
 
 /// What the question is about, found in the catalogue.
@@ -35,14 +36,6 @@ fn denied(reason: Reason, message: impl Into<String>) -> Denied {
 impl View<'_> {
     /// Answers one question on this state of the world.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
-        let decision = self.judge(question);
-        if matches!(decision, Err(Failure::Internal)) {
-            self.authz.tally.failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-        decision
-    }
-
-    fn judge(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         let have = self.snapshot.revision();
         if let Some(want) = question.least_revision
             && (want.epoch != have.epoch || want.number > have.number)
@@ -74,10 +67,8 @@ impl View<'_> {
             Subject::Authorization(header) => {
                 let identity = (self.authz.verifier.verify(header, now))
                     .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let found = match &identity {
-                    Identity::User(name) => self.snapshot.user(name),
-                    Identity::Id(id) => self.snapshot.user_by_id(id),
-                };
+                let Identity(name) = &identity;
+                let found = self.snapshot.user_by_id(name).or_else(|| self.snapshot.user(name));
                 found.ok_or_else(|| unknown("named by this credential"))?
             }
         };
@@ -124,7 +115,7 @@ impl View<'_> {
     }
 
     fn deny(&self, denial: Denied, found: Option<&Found<'_>>, resource: Option<ResourceName>) -> Decision {
-        self.authz.tally.count(denial.reason, false);
+        self.authz.metrics.decision(denial.reason, CacheUse::None);
         Decision {
             reason: denial.reason,
             message: denial.message.into(),
@@ -317,7 +308,7 @@ impl Inputs<'_> {
         match evaluation {
             Ok(evaluation) => {
                 if !evaluation.errors.is_empty() {
-                    self.view.authz.tally.policy_errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.view.authz.metrics.policy_error();
                     tracing::error!(action = %self.found.action.name, errors = ?evaluation.errors, "a policy erred");
                 }
                 Ok(evaluation)
@@ -352,7 +343,8 @@ impl Inputs<'_> {
     }
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
-        self.view.authz.tally.count(evaluation.reason, cached);
+        let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
+        self.view.authz.metrics.decision(evaluation.reason, cache);
         let kinds = self.found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
         Decision {

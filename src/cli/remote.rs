@@ -36,6 +36,11 @@ impl Fault {
         Self { exit: Exit::Failure, code: None, message: message.into() }
     }
 
+    /// Ends with the given code.
+    pub fn of(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, code: None, message: message.into() }
+    }
+
     /// The command line makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, code: None, message: message.into() }

@@ -172,7 +172,7 @@ impl Bundle {
                 .collect();
             if lacking.is_empty() {
                 let missing = permit.missing.unwrap_or(Reason::RoleMissing);
-                better(missing, format!("the role {role} is held, but the conditions of `{}` do not hold", permit.id));
+                better(missing, sentence(permit, missing));
             } else {
                 let where_ = account.map_or("no granted account has".to_owned(), |a| format!("account {} lacks", a.id));
                 let message = format!(

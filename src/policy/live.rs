@@ -24,8 +24,8 @@ pub struct Live {
 
 impl Live {
     /// The first bundle.
-    pub fn new(bundle: Bundle) -> Self {
-        Self { serving: ArcSwap::from_pointee(Serving { generation: 1, bundle: Arc::new(bundle) }) }
+    pub fn new(bundle: Arc<Bundle>) -> Self {
+        Self { serving: ArcSwap::from_pointee(Serving { generation: 1, bundle }) }
     }
 
     /// The bundle in service; keep it for a whole decision.
@@ -34,8 +34,7 @@ impl Live {
     }
 
     /// Puts another bundle in service.
-    pub fn swap(&self, bundle: Bundle) {
-        let bundle = Arc::new(bundle);
+    pub fn swap(&self, bundle: Arc<Bundle>) {
         self.serving.rcu(|before| Serving { generation: before.generation + 1, bundle: Arc::clone(&bundle) });
     }
 }

@@ -98,8 +98,9 @@ impl Scim {
         deleted: bool,
     ) -> Result<(Content, Vec<Mark>), ScimError> {
         let accounts = self.accounts(wall, account_ids(&draft.document, USER_EXTENSION)).await?;
-        let rights = user_rights(&draft.document, limits, &draft.state.grants, &accounts);
-        draft.state.grants.clone_from(&rights.grants);
+        let rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
+        refuse_marks(limits, &rights.marked)?;
+        draft.state.claims.clone_from(&rights.claims);
         let state = &draft.state;
         let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
         let mut shown = draft.document.clone();
@@ -124,8 +125,9 @@ impl Scim {
         draft: &mut Draft<GroupState>,
     ) -> Result<(Content, Vec<Mark>), ScimError> {
         let accounts = self.accounts(wall, account_ids(&draft.document, GROUP_EXTENSION)).await?;
-        let rights = group_rights(&draft.document, limits, &draft.state.grants, &accounts);
-        draft.state.grants.clone_from(&rights.grants);
+        let rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
+        refuse_marks(limits, &rights.marked)?;
+        draft.state.claims.clone_from(&rights.claims);
         let image = image::group_image(id, wall.number, &draft.document, &rights);
         let content = Content {
             document: write_text(&draft.document)?,
@@ -208,6 +210,14 @@ pub(super) fn record_after(
         created: outcome.created,
         modified: outcome.modified,
     }
+}
+
+fn refuse_marks(limits: &Limits, marked: &[Mark]) -> Result<(), ScimError> {
+    if !limits.strict || marked.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = marked.iter().take(5).map(ToString::to_string).collect();
+    Err(ScimError::invalid_value(shown.join("; ")))
 }
 
 /// One line for the log; the values may be personal and stay out of it.

@@ -7,6 +7,8 @@
 mod condition;
 mod evaluate;
 mod parser;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -148,6 +150,15 @@ impl Filter {
         let mut ids = Vec::new();
         self.collect_member_ids(definition, None, &mut ids);
         ids
+    }
+
+    /// How many comparisons it holds.
+    pub(in crate::scim) fn terms(&self) -> usize {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().map(Self::terms).sum(),
+            Self::Not(filter) | Self::Element { filter, .. } => filter.terms(),
+            Self::Present { .. } | Self::Compare { .. } => 1,
+        }
     }
 
     fn collect_member_ids(&self, definition: &Definition, element: Option<&str>, ids: &mut Vec<String>) {

@@ -29,9 +29,9 @@ impl Scim {
         let listing = Listing::read(&request.query_pairs(), self.most_results())?;
         let definition = self.schemas.definition(kind);
         let predicate = match &listing.filter {
-            Some(text) => {
-                Some(self.predicate(caller.wall(), caller.connection(), definition, text, &caller.tolerance()).await?)
-            }
+            Some(text) => Some(
+                self.predicate(Some(caller.wall()), caller.connection(), definition, text, &caller.tolerance()).await?,
+            ),
             None => None,
         };
         let sort = match &listing.sort {
@@ -56,10 +56,10 @@ impl Scim {
         Ok(list_response(found.total, listing.start, resources))
     }
 
-    /// What a filter's text asks of the store, for a viewer of this organization.
+    /// What a filter's text asks of the store, for a viewer of one organization or, where that is `None`, of all.
     pub(super) async fn predicate(
         &self,
-        wall: &Wall,
+        wall: Option<&Wall>,
         viewer: &str,
         definition: &Definition,
         text: &str,

@@ -133,7 +133,7 @@ impl Scim {
         }
         let mut members = BTreeMap::new();
         for id in ids {
-            let Some(record) = self.member(wall, id).await? else {
+            let Some(record) = self.member(Some(wall), id).await? else {
                 let detail = format!("nobody has the id {}; create the member first", quote(id));
                 return Err(ScimError::invalid_value(detail));
             };
@@ -146,16 +146,18 @@ impl Scim {
     async fn known_members(&self, wall: &Wall, ids: &[String]) -> Result<Vec<Number>, ScimError> {
         let mut numbers = Vec::new();
         for id in ids {
-            numbers.extend(self.member(wall, id).await?.map(|record| record.number));
+            numbers.extend(self.member(Some(wall), id).await?.map(|record| record.number));
         }
         Ok(numbers)
     }
 
-    /// A person or a group of this organization that can be a member.
-    pub(super) async fn member(&self, wall: &Wall, id: &str) -> Result<Option<Record>, ScimError> {
+    /// A person or a group that can be a member, of one organization or, where that is `None`, of any.
+    pub(super) async fn member(&self, wall: Option<&Wall>, id: &str) -> Result<Option<Record>, ScimError> {
         for kind in [Kind::User, Kind::Group] {
             let record = self.store.get(kind, id).await.map_err(store_failure)?;
-            if let Some(record) = record.filter(|record| !record.deleted && record.organization == wall.id) {
+            if let Some(record) =
+                record.filter(|record| !record.deleted && wall.is_none_or(|wall| record.organization == wall.id))
+            {
                 return Ok(Some(record));
             }
         }

@@ -5,6 +5,7 @@
 //! the schema; no path is ever built by splitting text. Pure.
 
 mod apply;
+mod document;
 mod element;
 mod members;
 #[cfg(test)]

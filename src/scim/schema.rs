@@ -20,6 +20,7 @@ use std::fmt;
 pub use attribute::{Attribute, AttributeType, Mutability, Returned, Uniqueness};
 pub(in crate::scim) use body::{is_password, is_path, object};
 pub use limits::check_limits;
+pub(in crate::scim) use limits::check_size;
 pub use load::{SchemaError, Schemas};
 pub use resource::Resource;
 pub use tolerance::Tolerance;

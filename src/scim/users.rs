@@ -12,9 +12,9 @@ use super::patch::{self, Operation};
 use super::query::{Precondition, Wanted};
 use super::respond;
 use super::schema::{Definition, Resource, ResourceKind, Tolerance};
-use super::state::UserState;
+use super::state::{Claims, UserState};
 use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
-use crate::domain::Number;
+use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
 use crate::store::{Kind, Record, Step};
 
@@ -39,6 +39,21 @@ impl Writer {
     }
 }
 
+/// What operators say of a person beside the document; `None` leaves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub locked: Option<bool>,
+    /// `Some(None)`: not known any more.
+    pub password_changed_at: Option<Option<Timestamp>>,
+}
+
+impl Facts {
+    pub fn state(self, state: &mut UserState) {
+        state.locked = self.locked.unwrap_or(state.locked);
+        state.password_changed_at = self.password_changed_at.unwrap_or(state.password_changed_at);
+    }
+}
+
 /// A change of a draft, applied to what is stored at each attempt.
 type Change<'a> = &'a (dyn Fn(&mut Draft<UserState>) -> Result<(), ScimError> + Send + Sync);
 
@@ -49,7 +64,7 @@ impl Scim {
         let definition = self.schemas.definition(ResourceKind::User);
         let resource = definition.parse(&json_body(request)?, &caller.tolerance())?;
         definition.check_required(&resource)?;
-        let written = self.create_user(caller.wall(), &Writer::of(caller), &resource).await?;
+        let written = self.create_user(caller.wall(), &Writer::of(caller), &resource, Facts::default()).await?;
         let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
         Ok(answered.with_body(StatusCode::CREATED))
     }
@@ -103,7 +118,7 @@ impl Scim {
         caller: &Caller,
         id: &str,
         precondition: &Precondition,
-    ) -> Result<crate::domain::Revision, Failure> {
+    ) -> Result<Revision, Failure> {
         let number = self.living(caller.wall(), Kind::User, id).await?.number;
         let _turn = self.stripe(number).await;
         let record = self.living(caller.wall(), Kind::User, id).await?;
@@ -130,6 +145,7 @@ impl Scim {
         wall: &Wall,
         writer: &Writer,
         resource: &Resource,
+        facts: Facts,
     ) -> Result<Written, ScimError> {
         check_user_name(resource.text("userName").unwrap_or_default())?;
         if resource.password_given {
@@ -137,8 +153,8 @@ impl Scim {
         }
         for _ in 0..ATTEMPTS {
             let attempt = match self.former(wall, writer, resource).await? {
-                Some(record) => self.try_link(wall, writer, record, resource).await,
-                None => self.try_create(wall, writer, resource).await,
+                Some(record) => self.try_link(wall, writer, record, resource, facts).await,
+                None => self.try_create(wall, writer, resource, facts).await,
             };
             match attempt {
                 Ok(written) => return Ok(written),
@@ -175,12 +191,19 @@ impl Scim {
         Err(life::taken(&key))
     }
 
-    async fn try_create(&self, wall: &Wall, writer: &Writer, resource: &Resource) -> Result<Written, Failure> {
+    async fn try_create(
+        &self,
+        wall: &Wall,
+        writer: &Writer,
+        resource: &Resource,
+        facts: Facts,
+    ) -> Result<Written, Failure> {
         let id = self.sources.identifier();
         let mut draft = Draft::<UserState>::default();
         draft.state.creator = writer.name().to_owned();
         draft.state.username = resource.text("userName").unwrap_or_default().to_owned();
         draft.state.active = active(resource.as_map()).unwrap_or(true);
+        facts.state(&mut draft.state);
         draft.set(resource.clone(), writer.name());
         let (content, marked) = self.user_content(wall, &writer.limits, &id, &mut draft, false).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
@@ -192,19 +215,21 @@ impl Scim {
 
     /// The same id, the next version, and only the rights that this create gives. An administrative lock stays: it is
     /// not the identity provider's to lift.
-    async fn try_link(
+    pub(super) async fn try_link(
         &self,
         wall: &Wall,
         writer: &Writer,
         record: Record,
         resource: &Resource,
+        facts: Facts,
     ) -> Result<Written, Failure> {
         let _turn = self.stripe(record.number).await;
         let mut draft = Draft::<UserState>::read(&record)?;
         let before = draft.text("userName").to_owned();
         draft.set(resource.clone(), writer.name());
-        draft.state.grants = Default::default();
+        draft.state.claims = Claims::default();
         draft.state.active = active(resource.as_map()).unwrap_or(true);
+        facts.state(&mut draft.state);
         draft.state.linked_again = Some(self.sources.clock.now());
         let after = draft.text("userName").to_owned();
         change_login(&mut draft.state, &before, &after, writer.username_change)?;

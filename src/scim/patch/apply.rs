@@ -4,14 +4,17 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
+use super::document::Document;
 use super::element::{add_elements, from_filter, is_listed, write_parts};
 use super::{Operation, OperationKind, Patched, Tolerance};
 use crate::scim::error::{ScimError, quote};
 use crate::scim::filter::{Condition, Filter, PathText, parse_path};
 use crate::scim::schema::{
-    Definition, MOST_ELEMENTS, Path, Reader, Resource, Schema, Target, is_password, is_path, is_primary, kind_of,
-    object,
+    Definition, Path, Reader, Resource, Schema, Target, check_size, is_password, is_path, kind_of,
 };
+
+/// One PATCH may compare this many elements with terms of filters.
+const MOST_COMPARISONS: usize = 5_000_000;
 
 /// Carries out all operations in order, or none of them. The result fits the schema.
 ///
@@ -27,15 +30,17 @@ pub fn apply(
     let mut patch = Patch {
         definition,
         reader: Reader::new(tolerance),
-        map: before.as_map().clone(),
+        document: Document { map: before.as_map().clone() },
         mentioned: BTreeSet::new(),
         password_given: false,
+        spent: 0,
     };
     for operation in operations {
         patch.operation(operation)?;
     }
-    let Patch { reader, map, mentioned, password_given, .. } = patch;
+    let Patch { reader, document: Document { map }, mentioned, password_given, .. } = patch;
     let ignored = reader.ignored;
+    check_size(&map)?;
     let after = Resource { map: definition.with_schemas(map), mentioned, password_given, ignored };
     definition.check_required(&after)?;
     definition.check_immutable(&before, &after)?;
@@ -55,9 +60,11 @@ enum Place<'a, 'f> {
 struct Patch<'a> {
     definition: &'a Definition,
     reader: Reader<'a>,
-    map: Map<String, Value>,
+    document: Document,
     mentioned: BTreeSet<String>,
     password_given: bool,
+    /// Comparisons made so far.
+    spent: usize,
 }
 
 impl<'a> Patch<'a> {
@@ -186,6 +193,7 @@ impl<'a> Patch<'a> {
             }
             Place::Attribute(path) => {
                 self.mention(path);
+                self.spend(path, 0)?;
                 match (path.attribute.multi_valued, path.sub) {
                     (true, None) => self.write_list(kind, path, value),
                     (true, Some(_)) => self.write_every(kind, path, value),
@@ -196,13 +204,14 @@ impl<'a> Patch<'a> {
                     }
                     (false, None) => {
                         let read = self.reader.attribute(path, path.attribute, value)?;
-                        self.put(kind, path, read);
+                        self.document.put(kind, path, read);
                         Ok(())
                     }
                 }
             }
             Place::Elements(path, filter, condition) => {
                 self.mention(path);
+                self.spend(path, filter.terms())?;
                 self.write_elements(kind, path, filter, condition, value)
             }
         }
@@ -211,13 +220,13 @@ impl<'a> Patch<'a> {
     fn write_list(&mut self, kind: OperationKind, path: &Path<'a>, value: &Value) -> Result<(), ScimError> {
         let read = self.reader.attribute(path, path.attribute, value)?;
         if kind == OperationKind::Replace {
-            self.put(kind, path, read);
+            self.document.put(kind, path, read);
             return Ok(());
         }
         let Some(Value::Array(more)) = read else { return Ok(()) };
-        let mut list = self.take_list(path);
+        let mut list = self.document.take_list(path);
         let written = add_elements(path.attribute, &mut list, more);
-        self.put_list(path, list, &written)
+        self.document.put_list(path, list, &written)
     }
 
     fn write_complex(&mut self, kind: OperationKind, path: &Path<'a>, value: &Value) -> Result<(), ScimError> {
@@ -229,14 +238,14 @@ impl<'a> Patch<'a> {
                 self.write_complex(kind, path, single)
             }
             Value::Object(parts) => {
-                let before = self.value(&whole).and_then(Value::as_object).cloned().unwrap_or_default();
+                let before = self.document.value(&whole).and_then(Value::as_object).cloned().unwrap_or_default();
                 let after = write_parts(&mut self.reader, kind, path, before, parts)?;
-                self.put(OperationKind::Replace, &whole, after.map(Value::Object));
+                self.document.put(OperationKind::Replace, &whole, after.map(Value::Object));
                 Ok(())
             }
             other => {
                 let read = self.reader.attribute(&whole, path.attribute, other)?;
-                self.put(kind, &whole, read);
+                self.document.put(kind, &whole, read);
                 Ok(())
             }
         }
@@ -244,7 +253,7 @@ impl<'a> Patch<'a> {
 
     /// A part of a multi-valued attribute without a filter: every element takes it.
     fn write_every(&mut self, kind: OperationKind, path: &Path<'a>, value: &Value) -> Result<(), ScimError> {
-        let list = self.list(path);
+        let list = self.document.list(path);
         if list.is_empty() && !self.clears(value) {
             if !self.reader.tolerance.create_from_value_path {
                 return Err(ScimError::no_target(format!("{} has no elements", path.with_sub(None))));
@@ -263,7 +272,8 @@ impl<'a> Patch<'a> {
         condition: &Condition<'_>,
         value: &Value,
     ) -> Result<(), ScimError> {
-        let matched: Vec<bool> = self.list(path).iter().map(|element| condition.holds_in_element(element)).collect();
+        let matched: Vec<bool> =
+            self.document.list(path).iter().map(|element| condition.holds_in_element(element)).collect();
         let described = from_filter(&mut self.reader, path, filter);
         if matched.contains(&true) {
             return self.rewrite(kind, path, &matched, described, value);
@@ -285,11 +295,13 @@ impl<'a> Patch<'a> {
         described: Value,
         value: &Value,
     ) -> Result<(), ScimError> {
-        let Some(element) = self.changed(kind, path, described, None, value)? else { return Ok(()) };
-        let mut list = self.take_list(path);
+        let Some(element) = self.changed(kind, path, described.clone(), Some(&described), value)? else {
+            return Ok(());
+        };
+        let mut list = self.document.take_list(path);
         list.push(element);
         let place = list.len() - 1;
-        self.put_list(path, list, &[place])
+        self.document.put_list(path, list, &[place])
     }
 
     /// Writes a value into the matched elements.
@@ -303,7 +315,7 @@ impl<'a> Patch<'a> {
     ) -> Result<(), ScimError> {
         let mut list = Vec::new();
         let mut written = Vec::new();
-        for (element, matched) in self.list(path).to_vec().into_iter().zip(matched) {
+        for (element, matched) in self.document.take_list(path).into_iter().zip(matched) {
             if !matched {
                 list.push(element);
             } else if let Some(element) = self.changed(kind, path, element, described.as_ref(), value)? {
@@ -311,7 +323,7 @@ impl<'a> Patch<'a> {
                 list.push(element);
             }
         }
-        self.put_list(path, list, &written)
+        self.document.put_list(path, list, &written)
     }
 
     /// One element after an operation; `None` where nothing of it is left. A whole element that is replaced keeps
@@ -331,8 +343,8 @@ impl<'a> Patch<'a> {
             other => other,
         };
         let Value::Object(before) = element else {
-            let read = self.reader.element(path, path.attribute, value)?;
-            return Ok(if kind == OperationKind::Add { read.or(Some(element)) } else { read });
+            let keeps = kind == OperationKind::Add;
+            return if keeps { Ok(Some(element)) } else { self.reader.element(path, path.attribute, value) };
         };
         if let Some(sub) = path.sub {
             let parts = Map::from_iter([(sub.name.clone(), value.clone())]);
@@ -353,25 +365,24 @@ impl<'a> Patch<'a> {
                 }
             }
         };
-        let before = match (kind, described.and_then(Value::as_object)) {
-            (OperationKind::Replace, Some(described)) => described.clone(),
-            (OperationKind::Replace, None) if described.is_none() => before,
-            _ => before,
-        };
+        let replaced = kind == OperationKind::Replace;
+        let base = described.and_then(Value::as_object).cloned().unwrap_or_default();
+        let before = if replaced { base } else { before };
         Ok(write_parts(&mut self.reader, kind, path, before, parts)?.map(Value::Object))
     }
 
     fn remove(&mut self, place: &Place<'a, '_>, value: &Value) -> Result<(), ScimError> {
-        let (path, condition) = match place {
+        let (path, condition, terms) = match place {
             Place::Extension(extension) => {
                 self.remove_extension(extension);
                 return Ok(());
             }
             Place::Attribute(path) if is_password(path) => return Ok(()),
-            Place::Attribute(path) => (path, None),
-            Place::Elements(path, _, condition) => (path, Some(condition)),
+            Place::Attribute(path) => (path, None, value.as_array().map_or(0, Vec::len)),
+            Place::Elements(path, filter, condition) => (path, Some(condition), filter.terms()),
         };
         self.mention(path);
+        self.spend(path, terms)?;
         if path.leaf().required && condition.is_none() {
             return Err(ScimError::mutability(format!("{path} is required and cannot be removed; replace it")));
         }
@@ -380,9 +391,11 @@ impl<'a> Patch<'a> {
         }
         let whole = path.with_sub(None);
         match (path.attribute.multi_valued, path.sub) {
-            (true, None) if condition.is_none() && value.is_null() => self.put(OperationKind::Replace, path, None),
+            (true, None) if condition.is_none() && value.is_null() => {
+                self.document.put(OperationKind::Replace, path, None)
+            }
             (true, None) => {
-                let mut list = self.take_list(path);
+                let mut list = self.document.take_list(path);
                 let mut listed = Vec::new();
                 if condition.is_none() {
                     listed = self.listed(path, value)?;
@@ -391,16 +404,16 @@ impl<'a> Patch<'a> {
                     Some(condition) => !condition.holds_in_element(element),
                     None => !is_listed(path.attribute, element, &listed),
                 });
-                self.put_list(path, list, &[])?;
+                self.document.put_list(path, list, &[])?;
             }
             (true, Some(_)) => {
                 let holds = |element: &Value| condition.is_none_or(|condition| condition.holds_in_element(element));
-                let matched: Vec<bool> = self.list(path).iter().map(holds).collect();
+                let matched: Vec<bool> = self.document.list(path).iter().map(holds).collect();
                 self.rewrite(OperationKind::Replace, path, &matched, None, &Value::Null)?;
             }
-            (false, None) => self.put(OperationKind::Replace, path, None),
+            (false, None) => self.document.put(OperationKind::Replace, path, None),
             (false, Some(sub)) => {
-                if self.value(&whole).is_some() {
+                if self.document.value(&whole).is_some() {
                     let parts = Map::from_iter([(sub.name.clone(), Value::Null)]);
                     self.write_complex(OperationKind::Replace, path, &Value::Object(parts))?;
                 }
@@ -434,66 +447,15 @@ impl<'a> Patch<'a> {
         for attribute in extension.attributes() {
             self.mentioned.insert(format!("{}:{}", extension.urn(), attribute.name));
         }
-        self.map.shift_remove(extension.urn());
+        self.document.remove_extension(extension);
     }
 
-    fn value(&self, path: &Path<'_>) -> Option<&Value> {
-        match path.extension {
-            Some(extension) => self.map.get(extension.urn())?.get(&path.attribute.name),
-            None => self.map.get(&path.attribute.name),
+    /// Counts comparisons with elements, so that many operations on long lists end with an error in time.
+    fn spend(&mut self, path: &Path<'_>, terms: usize) -> Result<(), ScimError> {
+        self.spent += self.document.list(path).len().saturating_mul(1 + terms);
+        if self.spent > MOST_COMPARISONS {
+            return Err(ScimError::too_large("the operations ask for too many comparisons; send fewer at a time"));
         }
-    }
-
-    fn list(&self, path: &Path<'_>) -> &[Value] {
-        self.value(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-    }
-
-    fn take_list(&mut self, path: &Path<'_>) -> Vec<Value> {
-        self.list(path).to_vec()
-    }
-
-    /// Sets a whole attribute; `None` takes it away, unless something is being added.
-    fn put(&mut self, kind: OperationKind, path: &Path<'_>, value: Option<Value>) {
-        let holder = match path.extension {
-            Some(extension) => object(&mut self.map, extension.urn()),
-            None => Some(&mut self.map),
-        };
-        let Some(holder) = holder else { return };
-        match value {
-            Some(value) => {
-                holder.insert(path.attribute.name.clone(), value);
-            }
-            None if kind == OperationKind::Add => {}
-            None => {
-                holder.shift_remove(&path.attribute.name);
-            }
-        }
-    }
-
-    /// Sets a multi-valued attribute. Where a written element is the primary one, the others no longer are.
-    fn put_list(&mut self, path: &Path<'_>, mut list: Vec<Value>, written: &[usize]) -> Result<(), ScimError> {
-        if list.len() > MOST_ELEMENTS {
-            let detail = format!("{} may have at most {MOST_ELEMENTS} elements", path.with_sub(None));
-            return Err(ScimError::invalid_value(detail));
-        }
-        let written: HashSet<usize> = written.iter().copied().collect();
-        let primary = |place: &usize| list.get(*place).is_some_and(is_primary);
-        let chosen = written.iter().filter(|place| primary(place)).count();
-        if chosen > 1 {
-            let detail = format!("{} would have more than one element with primary true", path.with_sub(None));
-            return Err(ScimError::invalid_value(detail));
-        }
-        if chosen == 1 {
-            for (place, element) in list.iter_mut().enumerate() {
-                if let Some(parts) = element.as_object_mut().filter(|_| !written.contains(&place))
-                    && parts.get("primary") == Some(&Value::Bool(true))
-                {
-                    parts.insert("primary".to_owned(), Value::Bool(false));
-                }
-            }
-        }
-        let list = (!list.is_empty()).then_some(Value::Array(list));
-        self.put(OperationKind::Replace, path, list);
         Ok(())
     }
 }

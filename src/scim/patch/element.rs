@@ -120,6 +120,15 @@ fn identity(attribute: &Attribute, element: &Value) -> String {
     }
 }
 
+/// Puts the parts of an element into the schema's order, so that equal elements have equal text.
+pub(super) fn ordered(attribute: &Attribute, element: &mut Value) {
+    if let Value::Object(parts) = element {
+        let mut taken = std::mem::take(parts);
+        let names = attribute.sub_attributes.iter().map(|sub| &sub.name);
+        parts.extend(names.filter_map(|name| taken.remove_entry(name)));
+    }
+}
+
 /// Whether an element is one of those that a `remove` with a value lists: by `value` where the listed one has it,
 /// else by all of its parts.
 pub(super) fn is_listed(attribute: &Attribute, element: &Value, listed: &[Value]) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::limits::check_limits;
+use super::limits::{check_limits, check_size};
 use super::resource::Resource;
 use super::tolerance::Tolerance;
 use super::value::{Reader, kind_of, member_ids};
@@ -43,6 +43,7 @@ impl Definition {
         for (name, value) in members {
             read.member(name, value)?;
         }
+        check_size(&read.map)?;
         let map = self.with_schemas(read.map);
         let (mentioned, ignored) = (read.mentioned, read.reader.ignored);
         Ok(Resource { map, mentioned, password_given: read.password_given, ignored })
@@ -215,4 +216,130 @@ fn merge(present: &mut Map<String, Value>, more: &Map<String, Value>, path: &Pat
 
 fn twice(path: &Path<'_>) -> ScimError {
     ScimError::invalid_syntax(format!("{path} is given twice, in different spellings; send it once"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ResourceKind, Schemas};
+    use super::*;
+    use serde_json::json;
+
+    const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+    const CEDARGATE: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
+
+    fn parse(kind: ResourceKind, body: &Value) -> Result<Resource, ScimError> {
+        Schemas::builtin().unwrap().definition(kind).parse(body, &Tolerance::GENERIC)
+    }
+
+    fn user(body: Value) -> Resource {
+        parse(ResourceKind::User, &body).unwrap()
+    }
+
+    #[test]
+    fn names_become_canonical_and_nothing_else_changes() {
+        let resource = user(json!({
+            "USERNAME": "Á.B+c@X.org", "externalid": "00u1", "NAME": {"GIVENNAME": " G "},
+            "phoneNumbers": [{"value": "tel:+1-555-0100", "TYPE": "work"}],
+            "URN:ietf:params:scim:schemas:extension:Enterprise:2.0:user": {"DEPARTMENT": "D"},
+        }));
+        let expected = json!({
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", ENTERPRISE],
+            "userName": "Á.B+c@X.org", "externalId": "00u1", "name": {"givenName": " G "},
+            "phoneNumbers": [{"value": "tel:+1-555-0100", "type": "work"}], ENTERPRISE: {"department": "D"},
+        });
+        assert_eq!(Value::Object(resource.as_map().clone()), expected);
+        assert_eq!(resource.get("name.givenName"), Some(&json!(" G ")));
+        assert_eq!(resource.text(&format!("{ENTERPRISE}:department")), Some("D"));
+        assert_eq!(resource.get("phoneNumbers.value"), None);
+    }
+
+    #[test]
+    fn null_empty_and_absent_are_the_same_but_mentioned() {
+        let resource =
+            user(json!({"userName": "a", "active": null, "emails": [], "title": "", "name": {}, ENTERPRISE: {},
+            "addresses": [null, {}], "roles": [{"value": ""}]}));
+        assert_eq!(resource.as_map().keys().collect::<Vec<_>>(), ["schemas", "userName"]);
+        assert!(resource.mentions("active") && resource.mentions("emails") && !resource.mentions("nickName"));
+    }
+
+    #[test]
+    fn what_clients_may_not_write_is_left_out() {
+        let resource = user(json!({"userName": "a", "id": "7", "meta": {"version": "x"}, "groups": [{"value": "g"}],
+            "password": "secret", "unknown": {"deep": 1}, "__proto__": {"x": 1},
+            ENTERPRISE: {"manager": {"value": "m", "displayName": "M"}, "other": 1},
+            CEDARGATE: {"locked": true, "username": "root", "passwordChangedAt": "2026-01-01T00:00:00Z"}}));
+        let expected = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", ENTERPRISE],
+            "userName": "a", ENTERPRISE: {"manager": {"value": "m"}}});
+        assert_eq!(Value::Object(resource.as_map().clone()), expected);
+        assert_eq!(resource.ignored, ["unknown", "__proto__", "other"]);
+        assert!(resource.password_given);
+        assert!(!user(json!({"userName": "a", "password": ""})).password_given);
+    }
+
+    #[test]
+    fn forgiven_shapes() {
+        let resource = user(json!({
+            "schemas": ["urn:scim:schemas:core:1.0"], "userName": "a", "active": "True", "emails": {"value": "a@x"},
+            "roles": ["Ordering", {"value": "Porting"}], "name.familyName": "F", "name": {"givenName": "G"},
+            "urn:scim:schemas:extension:enterprise:2.0": {"employeeNumber": 7, "manager": "m"},
+            format!("{CEDARGATE}:accounts"): [{"value": "1"}, "2", "1"],
+        }));
+        assert_eq!(resource.get("active"), Some(&json!(true)));
+        assert_eq!(resource.get("emails"), Some(&json!([{"value": "a@x"}])));
+        assert_eq!(resource.get("roles"), Some(&json!([{"value": "Ordering"}, {"value": "Porting"}])));
+        assert_eq!(resource.get("name"), Some(&json!({"familyName": "F", "givenName": "G"})));
+        assert_eq!(resource.get(ENTERPRISE), Some(&json!({"employeeNumber": "7", "manager": {"value": "m"}})));
+        assert_eq!(resource.get(&format!("{CEDARGATE}:accounts")), Some(&json!(["1", "2"])));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let cases = [
+            (json!([]), "invalidSyntax"),
+            (json!({"userName": "a", "USERNAME": "b"}), "invalidSyntax"),
+            (json!({"name": {"givenName": "a"}, "name.givenName": "b"}), "invalidSyntax"),
+            (json!({"name.givenName": "a", "name": {"givenName": "b"}}), "invalidSyntax"),
+            (json!({"userName": {"x": 1}}), "invalidValue"),
+            (json!({"userName": ["a", "b"]}), "invalidValue"),
+            (json!({"active": 1}), "invalidValue"),
+            (json!({"name": "G"}), "invalidValue"),
+            (json!({"emails": [{"value": "a", "primary": true}, {"value": "b", "primary": "true"}]}), "invalidValue"),
+            (json!({ENTERPRISE: "x"}), "invalidValue"),
+            (json!({"title": "a\u{0}"}), "invalidValue"),
+            (json!({CEDARGATE: {"accounts": vec!["x"; 6000]}}), "invalidValue"),
+        ];
+        for (body, word) in cases {
+            let error = parse(ResourceKind::User, &body).expect_err(&body.to_string());
+            assert_eq!(error.scim_type, Some(word), "{body}");
+        }
+        let huge = json!({"emails": (0..40).map(|n| json!({"value": format!("{n}{}", "x".repeat(60_000))})).collect::<Vec<_>>()});
+        assert_eq!(parse(ResourceKind::User, &huge).unwrap_err().status.as_u16(), 413);
+        let schemas = Schemas::builtin().unwrap();
+        let strict = schemas.definition(ResourceKind::User).parse(&json!({"userName": "a"}), &Tolerance::STRICT);
+        assert_eq!(strict.unwrap_err().scim_type, Some("invalidSyntax"));
+    }
+
+    #[test]
+    fn required_and_immutable_attributes() {
+        let schemas = Schemas::builtin().unwrap();
+        let definition = schemas.definition(ResourceKind::User);
+        definition.check_required(&user(json!({"userName": "a"}))).unwrap();
+        let error = definition.check_required(&user(json!({"title": "a"}))).unwrap_err();
+        assert!(error.detail.starts_with("userName is required"), "{error}");
+        let group = schemas.definition(ResourceKind::Group);
+        assert!(group.check_required(&parse(ResourceKind::Group, &json!({})).unwrap()).is_err());
+    }
+
+    #[test]
+    fn members_are_ids_and_absence_is_not_emptiness() {
+        let group = |body| parse(ResourceKind::Group, &body);
+        let members =
+            json!({"displayName": "g", "members": [{"value": "1", "$ref": null, "display": "x"}, "2", {"value": "1"}]});
+        assert_eq!(group(members).unwrap().take_members().unwrap(), ["1", "2"]);
+        assert_eq!(group(json!({"members": []})).unwrap().take_members().unwrap(), Vec::<String>::new());
+        assert_eq!(group(json!({"displayName": "g"})).unwrap().take_members(), None);
+        assert_eq!(group(json!({"members": [{"display": "x"}]})).unwrap_err().scim_type, Some("invalidValue"));
+        let many: Vec<Value> = (0..100_000).map(|n| json!({"value": n.to_string(), "display": "d"})).collect();
+        assert_eq!(group(json!({"members": many})).unwrap().take_members().unwrap().len(), 100_000);
+    }
 }

@@ -27,3 +27,26 @@ impl Definition {
 fn differs(before: Option<Value>, after: Option<Value>) -> bool {
     before.is_some_and(|before| Some(before) != after)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Attribute, ResourceKind, Schemas};
+    use super::*;
+
+    #[test]
+    fn an_immutable_attribute_keeps_its_value() {
+        let schemas = Schemas::builtin().unwrap();
+        let mut definition = schemas.definition(ResourceKind::User).clone();
+        let attribute = json!({"name": "birthName", "mutability": "immutable"});
+        definition.core.attributes.push(serde_json::from_value::<Attribute>(attribute).unwrap());
+        let resource = |value| Resource::from_stored(json!({"birthName": value}).as_object().unwrap().clone());
+        let absent = Resource::default();
+        definition.check_immutable(&absent, &resource("a")).unwrap();
+        definition.check_immutable(&resource("a"), &resource("a")).unwrap();
+        for after in [resource("b"), absent] {
+            assert_eq!(definition.check_immutable(&resource("a"), &after).unwrap_err().scim_type, Some("mutability"));
+        }
+    }
+}

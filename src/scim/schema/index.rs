@@ -52,3 +52,41 @@ fn elements<'v>(attribute: &Attribute, value: &'v Value) -> impl Iterator<Item =
         single => std::slice::from_ref(single).iter(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{ResourceKind, Schemas, Tolerance};
+
+    #[test]
+    fn every_simple_value_has_its_entry() {
+        let schemas = Schemas::builtin().unwrap();
+        let user = schemas.definition(ResourceKind::User);
+        let urn = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
+        let body = json!({"userName": "STRASSE", "externalId": "Ab", "active": true, "password": "secret",
+            "emails": [{"value": "A@x", "type": "work"}, {"value": "b@x", "primary": true}],
+            urn: {"accounts": ["1", "B"]}});
+        let resource = user.parse(&body, &Tolerance::GENERIC).unwrap();
+        let entries = user.index(&resource);
+        let entries: Vec<_> = entries.iter().map(|e| (e.path.as_str(), e.element, e.value.as_str())).collect();
+        let accounts = format!("{}:accounts", urn.to_lowercase());
+        assert_eq!(
+            entries,
+            [
+                ("externalid", 0, "Ab"),
+                ("username", 0, "strasse"),
+                ("active", 0, "true"),
+                ("emails.value", 0, "a@x"),
+                ("emails.type", 0, "work"),
+                ("emails.value", 1, "b@x"),
+                ("emails.primary", 1, "true"),
+                (accounts.as_str(), 0, "1"),
+                (accounts.as_str(), 1, "B"),
+            ]
+        );
+        let group = schemas.definition(ResourceKind::Group);
+        let resource = group.parse(&json!({"displayName": "G", "members": ["1"]}), &Tolerance::GENERIC).unwrap();
+        assert_eq!(group.index(&resource).len(), 1);
+    }
+}

@@ -1,7 +1,6 @@
 //! How much a body may hold.
 
-use hyper::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::scim::error::ScimError;
 
@@ -25,7 +24,7 @@ pub fn check_limits(body: &Value) -> Result<(), ScimError> {
         values += 1;
         if values > MOST_VALUES {
             let detail = format!("the body holds more than {MOST_VALUES} values; send it in parts");
-            return Err(ScimError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            return Err(ScimError::too_large(detail));
         }
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => continue,
@@ -41,6 +40,33 @@ pub fn check_limits(body: &Value) -> Result<(), ScimError> {
             }
             Value::Array(elements) => rest.extend(elements.iter().map(|element| (element, depth + 1))),
             Value::Object(members) => rest.extend(members.values().map(|member| (member, depth + 1))),
+        }
+    }
+    Ok(())
+}
+
+/// A document without its members may have about this many bytes.
+const LARGEST_DOCUMENT: usize = 1 << 20;
+
+/// Checks the size of a document as it would be stored, so that many small writes cannot make it grow without end.
+/// Members are stored elsewhere and do not count. Errors: 413.
+pub(in crate::scim) fn check_size(document: &Map<String, Value>) -> Result<(), ScimError> {
+    let mut rest: Vec<&Value> =
+        document.iter().filter(|(name, _)| *name != "members").map(|(_, value)| value).collect();
+    let mut size = 0_usize;
+    while let Some(value) = rest.pop() {
+        size += 8;
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::String(text) => size += text.len(),
+            Value::Array(elements) => rest.extend(elements),
+            Value::Object(members) => {
+                size += members.keys().map(String::len).sum::<usize>();
+                rest.extend(members.values());
+            }
+        }
+        if size > LARGEST_DOCUMENT {
+            return Err(ScimError::too_large(format!("the resource would be larger than {LARGEST_DOCUMENT} bytes")));
         }
     }
     Ok(())

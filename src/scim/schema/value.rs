@@ -14,7 +14,7 @@ use crate::store::time_key;
 const MOST_IGNORED: usize = 100;
 
 /// A multi-valued attribute may have this many elements. Members of groups are counted by the body's limits only.
-pub(in crate::scim) const MOST_ELEMENTS: usize = 10_000;
+pub(in crate::scim) const MOST_ELEMENTS: usize = 5_000;
 
 /// What is wrong with a value; completed by the path in front of it. A part's fault begins with `.part`.
 type Fault = String;
