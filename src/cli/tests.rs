@@ -220,6 +220,59 @@ fn a_connection_is_added_rotated_revoked_and_deleted() {
 }
 
 #[test]
+fn people_are_imported_shown_and_changed() {
+    let house = Arc::new(House::new());
+    good(&house, &["organization", "set", "acme"]);
+    good(&house, &["account", "set", "100", "--organization", "acme"]);
+    let extension = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
+    let line = |name: &str, role: &str| {
+        json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", extension], "userName": name,
+            "roles": [{"value": role}], extension: {"accounts": ["100"]}})
+        .to_string()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("people.jsonl");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, format!("{}\n{}\n", line("ann", "Ordering"), line("bob", "Emperor"))).unwrap();
+
+    let partial = run(&house, &["import", path, "--organization", "acme"]);
+    assert_eq!((partial.exit, partial.talk.as_str()), (Exit::Partial, "created 1, updated 0, failed 1\n"));
+    assert!(partial.data.starts_with("line 2: ") && partial.data.contains("Emperor"), "{}", partial.data);
+    let again = run(&house, &["import", path, "--organization", "acme", "-o", "json"]);
+    assert_eq!(again.json()["input"]["userName"], "bob", "failures can be put right and sent again");
+    std::fs::write(&file, line("ann", "Ordering")).unwrap();
+    assert_eq!(good(&house, &["import", path, "--organization", "acme"]).talk, "created 0, updated 1, failed 0\n");
+    assert_eq!(run(&house, &["import", path, "--organization", "none"]).exit, Exit::Failure);
+    let missing = run(&house, &["import", "/nowhere/people.jsonl", "--organization", "acme"]);
+    assert!(missing.exit == Exit::Failure && missing.talk.contains("cannot be read"), "{missing:?}");
+
+    let shown = good(&house, &["user", "show", "ann"]).data;
+    for wanted in ["userName ", "active ", "yes", "Ordering", "Basic User", "100"] {
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
+    let set = ["user", "set", "ann", "--level", "Account Admin", "--roles", "", "--access-methods", "api,dashboard"];
+    let set = good(&house, &[&set[..], &["-o", "json"]].concat()).json();
+    assert_eq!(set["effective"]["administrationLevel"], "Account Admin");
+    assert_eq!(set["effective"]["roles"], json!([]));
+    assert_eq!(set["effective"]["accessMethods"], json!(["api", "dashboard"]));
+    for (verb, member, value) in [
+        ("deactivate", "active", "no"),
+        ("activate", "active", "yes"),
+        ("lock", "locked", "yes"),
+        ("unlock", "locked", "no"),
+    ] {
+        let shown = good(&house, &["user", verb, "ann"]);
+        assert!(shown.talk.starts_with("done, in revision 1-"), "{}", shown.talk);
+        let fact = shown.data.lines().find(|line| line.starts_with(member)).map(|line| line.ends_with(value));
+        // What is not locked says nothing of a lock.
+        assert_eq!(fact.unwrap_or(verb == "unlock"), true, "{verb}: {}", shown.data);
+    }
+    let list = good(&house, &["user", "list", "--filter", "userName sw \"a\"", "--organization", "acme"]).data;
+    assert!(list.lines().count() == 2 && list.contains("ann"), "{list}");
+    assert_eq!(run(&house, &["user", "show", "nobody"]).exit, Exit::Failure);
+}
+
+#[test]
 fn can_asks_one_question_and_ends_with_its_answer() {
     let permit = json!({"decision": "permit", "reason": {"code": "role", "message": "Ordering covers it"},
         "policies": ["ordering"], "action": "createOrder", "resource": {"type": "Account", "id": "100"}, "revision": "1-4"});

@@ -1,6 +1,7 @@
 //! The operators' API through its handlers, on the store in memory, without sockets.
 
 mod connections;
+mod people;
 mod tenancy;
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use crate::clock::{HandClock, SeededRandom, Sources};
 use crate::domain::Timestamp;
 use crate::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use crate::http::{BodyReader, Handling, Method, Request, Response, RouteTable, StatusCode};
+use crate::scim::Scim;
+use crate::scim::schema::Schemas;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 
@@ -56,8 +59,11 @@ impl House {
             roles: names(&["Ordering", "Disconnect", "Reporting"]),
             products: names(&["UC", "Termination", "Origination"]),
         };
+        let schemas = Schemas::builtin().unwrap();
+        let scim = Arc::new(Scim::new(store.clone(), schemas, sources.clone(), "http://front"));
         let manage = Arc::new(Manage {
             store: store.clone(),
+            scim,
             sources,
             operator_token: OperatorToken::new(TOKEN).unwrap(),
             catalogue: Arc::new(move || catalogue.clone()),
@@ -131,6 +137,10 @@ impl House {
         self.send(Method::POST, &format!("/manage/v1/{target}"), Some(TOKEN), body.to_string()).await
     }
 
+    async fn patch(&self, target: &str, body: Value) -> Answered {
+        self.send(Method::PATCH, &format!("/manage/v1/{target}"), Some(TOKEN), body.to_string()).await
+    }
+
     async fn delete(&self, target: &str) -> Answered {
         self.send(Method::DELETE, &format!("/manage/v1/{target}"), Some(TOKEN), "").await
     }
@@ -145,7 +155,7 @@ async fn no_endpoint_answers_without_the_operator_token() {
     let house = House::furnished().await;
     let before = house.head().await;
     let endpoints = house.routes.endpoints().to_vec();
-    assert!(endpoints.len() >= 15);
+    assert!(endpoints.len() >= 19);
     for endpoint in endpoints {
         let method = Method::from_bytes(endpoint.method.unwrap().as_bytes()).unwrap();
         let path = endpoint.template.replace("{id}", "acme").replace("{token}", "t");
@@ -178,6 +188,7 @@ async fn reload_answers_with_the_bundle_or_says_why_the_old_one_stays() {
 
     let manage = Arc::new(Manage {
         store: house.store.clone(),
+        scim: house.manage.scim.clone(),
         sources: house.manage.sources.clone(),
         operator_token: OperatorToken::new(TOKEN).unwrap(),
         catalogue: house.manage.catalogue.clone(),
