@@ -321,6 +321,7 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
 
 fn manage(
     store: Arc<dyn Store>,
+    scim: &Arc<Scim>,
     scim: Arc<Scim>,
     sources: &Sources,
     operator_token: &str,
@@ -337,6 +338,7 @@ fn manage(
     let reloader = Arc::clone(reloader);
     Ok(Manage {
         store,
+        scim: Arc::clone(scim),
         scim,
         sources: sources.clone(),
         operator_token: OperatorToken::new(operator_token).map_err(|error| StartError::File(error.to_string()))?,
