@@ -7,4 +7,5 @@
     reason = "a test fails by panic"
 )]
 
+mod house;
 mod store_contract;
