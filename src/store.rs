@@ -18,6 +18,7 @@
 //! 6. The same operation id commits once; a repetition answers with the first outcome's revision.
 //! 7. After an I/O error at a commit nothing is acknowledged any more until the process starts anew.
 
+mod limits;
 pub mod memory;
 pub mod sqlite;
 
@@ -27,10 +28,13 @@ use std::sync::Arc;
 
 use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
+pub use limits::{MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Called in commit order with each committed revision and its changes.
+/// Called in commit order with each committed revision and its changes. Runs between the commit and its answer, so it
+/// must be quick and must not call the store.
 pub type ApplyHook = Arc<dyn Fn(Revision, &[Change]) + Send + Sync>;
 
 /// What a resource is.
@@ -61,6 +65,11 @@ impl Kind {
             Self::User => "user",
             Self::Group => "group",
         }
+    }
+
+    /// Reads a name exactly as [`Self::name`] writes it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -117,15 +126,20 @@ pub struct Content {
     pub document: String,
     /// See [`Record::state`].
     pub state: String,
-    /// All searchable values; replaces those before.
+    /// All searchable values, a set; replaces those before.
     pub index: Vec<IndexEntry>,
-    /// All unique keys; replaces those before.
+    /// All unique keys, a set; replaces those before.
     pub unique: Vec<UniqueKey>,
-    /// The post-image for the change log; `None` where decisions read nothing of it (connections).
+    /// The post-image for the change log; `None` where decisions read nothing of it (connections), which writes
+    /// [`Image::Gone`] where there was an image before. Never [`Image::Members`] or [`Image::Gone`] themselves.
     pub image: Option<Image>,
     /// See [`Record::deleted`].
     pub deleted: bool,
 }
+
+/// Stands in [`Step::Members`] for the resource that this transaction created last, whose number nobody knows yet.
+/// Real numbers begin at 1.
+pub const CREATED: Number = 0;
 
 /// One step of a transaction. Steps run in order and see those before them.
 #[derive(Clone, Debug)]
@@ -151,9 +165,10 @@ pub enum Step {
         content: Content,
     },
     /// Members join and leave a group. Sets: joining twice and leaving as a stranger change nothing, and
-    /// where nothing changes at all the version and the time stay, too. Writes the [`Image::Members`] change itself.
+    /// where nothing changes at all the version and the time stay, too. Writes the [`Image::Members`] change itself:
+    /// the difference between before and after, in the order of numbers.
     Members {
-        /// The group.
+        /// The group; [`CREATED`] for the one that the nearest create before this step made.
         group: Number,
         /// The version that it must have; `None` takes any.
         expected: Option<u64>,
@@ -162,8 +177,9 @@ pub enum Step {
         /// Who leaves; applied before `add`.
         remove: Vec<Number>,
     },
-    /// The resource goes for good, with its index, keys and memberships in both directions. Writes
-    /// [`Image::Gone`] where the resource had an image.
+    /// The resource goes for good, with its index, keys and memberships in both directions; the groups that lose it
+    /// as a member take a new version. Writes one [`Image::Gone`] where the resource had an image or a membership:
+    /// whoever folds the log drops its memberships in both directions, too. Answers the version that it had.
     Remove {
         /// Which.
         number: Number,
@@ -172,10 +188,11 @@ pub enum Step {
     },
 }
 
-/// A write: steps that happen together, at a stated time.
+/// A write: at most [`MAX_STEPS`] steps that happen together, at a stated time. It takes a revision even where no step
+/// changes anything.
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    /// A unique id; the same one commits once.
+    /// A unique id, not empty; the same one commits once.
     pub operation: String,
     /// The time that the resources and the log take.
     pub at: Timestamp,
@@ -229,7 +246,8 @@ pub enum Comparison {
 }
 
 /// A condition on resources. Paths beside those of the index: `id`, `meta.created` and `meta.lastmodified`
-/// (in the order-preserving text form of [`time_key`]).
+/// (in the order-preserving text form of [`time_key`]). A path lies below another where that one and a `.` or `:`
+/// begin it. At most [`MAX_TERMS`] conditions, nested at most [`MAX_DEPTH`] deep.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Predicate {
     /// All of them.
@@ -253,7 +271,8 @@ pub enum Predicate {
         path: String,
     },
     /// One and the same element of the multi-valued attribute fulfils the inner condition, whose paths are
-    /// full paths and which holds no `Member`, `MemberOf` or nested `Element`. A `Not` inside asks for an element that exists.
+    /// full paths of the index and which holds no `Member`, `MemberOf`, `HasMembers`, `HasGroups` or nested `Element`.
+    /// A `Not` inside asks for an element that exists.
     Element {
         /// The multi-valued attribute.
         path: String,
@@ -290,19 +309,23 @@ pub struct Query {
     pub organization: Option<String>,
     /// Which; `None` takes all.
     pub predicate: Option<Predicate>,
-    /// The index path to sort by, and whether descending. Resources without a value come last ascending,
-    /// first descending. Ties, and no sort at all, go by number.
+    /// The path to sort by (as in [`Predicate`]), and whether descending. Of several values the least one of the first
+    /// element counts. Resources without a value come last ascending, first descending. Ties, and no sort at all,
+    /// go by number, ascending.
     pub sort: Option<(String, bool)>,
     /// Which part.
     pub page: Page,
 }
+
+/// A member as listings show it: its number, kind and id.
+pub type Member = (Number, Kind, String);
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The part that was asked for.
     pub records: Vec<Record>,
-    /// How many there are in all.
+    /// How many there are in all, whatever the page.
     pub total: u64,
 }
 
@@ -365,6 +388,12 @@ pub enum StoreError {
     /// What was read back cannot be true.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The query or the transaction is larger than the store's limits.
+    #[error("too complex: {0}")]
+    TooComplex(String),
+    /// The caller broke the contract.
+    #[error("the store does not take this: {0}")]
+    Invalid(&'static str),
 }
 
 /// The ledger. See the module for its promises.
@@ -390,12 +419,12 @@ pub trait Store: Send + Sync {
         group: Number,
         after: Option<Number>,
         limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(Number, Kind, String)>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<Member>, StoreError>>;
 
-    /// The groups that this resource is a direct member of.
+    /// The groups that this resource is a direct member of, by number.
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
-    /// Which of these are direct members of the group.
+    /// Which of these are direct members of the group, in the order given.
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>>;
 
     /// Where the ledger stands.

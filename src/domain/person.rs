@@ -57,9 +57,7 @@ impl AccessMethods {
 
     /// The values used in SCIM and in policies, sorted.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        [(self.api, "api"), (self.dashboard, "dashboard")]
-            .into_iter()
-            .filter_map(|(held, name)| held.then_some(name))
+        [(self.api, "api"), (self.dashboard, "dashboard")].into_iter().filter_map(|(held, name)| held.then_some(name))
     }
 }
 

@@ -1,1 +1,180 @@
-//! The ledger on SQLite.
+//! The ledger on SQLite: one file with a write-ahead log, one thread that writes, a few connections that read.
+//!
+//! Every acknowledged commit is on disk (`synchronous=FULL`); many transactions share one commit. Needs a tokio
+//! runtime around its futures. Knows of the rest of the house only the contract and the domain's images.
+
+mod emit;
+mod faults;
+mod head;
+mod images;
+mod migrations;
+mod open;
+mod projection;
+mod readers;
+mod reads;
+mod steps;
+mod verify;
+mod writer;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use open::OpenError;
+
+use self::faults::on_read;
+use self::readers::Readers;
+use self::writer::{QUEUE, Request, Shared, Writer};
+use super::{
+    ApplyHook, BoxFuture, Committed, Found, Head, Kind, LogEntry, Member, Projection, Query, Record, Store, StoreError,
+    Transaction, UniqueKey, limits,
+};
+use crate::clock::Clock;
+use crate::domain::{Number, Revision};
+
+/// Called once, with the reason, when nothing will be acknowledged any more: the process should end.
+pub type FatalHook = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How to open the ledger.
+pub struct Options {
+    /// Where it lies; made (for this user alone) where it is missing. Must be a local disk.
+    pub folder: PathBuf,
+    /// Dates the migrations.
+    pub clock: Arc<dyn Clock>,
+    /// See [`ApplyHook`]; may also come later, by [`SqliteStore::set_apply_hook`].
+    pub apply: Option<ApplyHook>,
+    /// See [`FatalHook`].
+    pub on_fatal: Option<FatalHook>,
+}
+
+/// The ledger on SQLite. Dropping it lets the writer finish what it has taken.
+pub struct SqliteStore {
+    queue: Option<mpsc::Sender<Request>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Readers,
+    shared: Arc<Shared>,
+    /// Released with the store, after the writer.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Takes the folder for this process, brings the schema up to date and holds the head against the log. Blocking.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was changed then, beside an empty folder or file.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let Options { folder, clock, apply, on_fatal } = options;
+        let opened = open::open(&folder, clock.now())?;
+        let shared = Arc::new(Shared::default());
+        if let Some(apply) = apply {
+            let _ = shared.apply.set(apply);
+        }
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let writer = Writer::new(opened.connection, opened.ledger, Arc::clone(&shared), on_fatal);
+        let writer = std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || writer.run(waiting))
+            .map_err(|error| OpenError::Engine(error.to_string()))?;
+        Ok(Self {
+            queue: Some(queue),
+            writer: Some(writer),
+            readers: Readers::new(opened.file),
+            shared,
+            _lock: opened.lock,
+        })
+    }
+
+    /// Sets the apply hook, once and before the first commit: what it folds into is itself built by
+    /// [`Store::project`]. Answers false where there is one already, which then stays.
+    pub fn set_apply_hook(&self, apply: ApplyHook) -> bool {
+        self.shared.apply.set(apply).is_ok()
+    }
+
+    fn stopped(&self) -> StoreError {
+        let reason = self.shared.stopped.get().map_or("the writer has ended", String::as_str);
+        StoreError::Unavailable(reason.to_owned())
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.readers.close();
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer was told when it happened.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        Box::pin(async move {
+            limits::transaction(&transaction)?;
+            let queue = self.queue.as_ref().filter(|_| self.shared.stopped.get().is_none());
+            let queue = queue.ok_or_else(|| self.stopped())?;
+            let (answer, answered) = oneshot::channel();
+            queue.send(Request { transaction, answer }).await.map_err(|_| self.stopped())?;
+            answered.await.unwrap_or_else(|_| Err(self.stopped()))
+        })
+    }
+
+    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
+        let id = id.to_owned();
+        Box::pin(self.readers.read(move |connection| reads::get(connection, kind, &id)))
+    }
+
+    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::holder(connection, &key)))
+    }
+
+    fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::records(connection, &numbers)))
+    }
+
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Found, StoreError>> {
+        Box::pin(async move {
+            limits::query(&query)?;
+            self.readers.read(move |connection| reads::query(connection, &query)).await
+        })
+    }
+
+    fn members(
+        &self,
+        group: Number,
+        after: Option<Number>,
+        limit: u64,
+    ) -> BoxFuture<'_, Result<Vec<Member>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::members(connection, group, after, limit)))
+    }
+
+    fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::groups_of(connection, member)))
+    }
+
+    fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::members_among(connection, group, of)))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, StoreError>> {
+        Box::pin(
+            self.readers
+                .read(|connection| head::read(connection).map(|ledger| ledger.head()).map_err(|error| on_read(&error))),
+        )
+    }
+
+    fn tail(&self, after: u64, limit: u64) -> BoxFuture<'_, Result<Vec<LogEntry>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::tail(connection, after, limit)))
+    }
+
+    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
+        self.readers.read_here(|connection| projection::project(connection, into))
+    }
+
+    fn verify(&self) -> Result<Head, StoreError> {
+        self.readers.read_here(verify::verify)
+    }
+}

@@ -1,0 +1,149 @@
+//! The one door to a decision: a question in, a verdict with its reason out.
+//!
+//! A [`View`] pins one snapshot of the directory and one bundle for as long as it lives, so every answer rests on
+//! one state of the world. Deactivation, the lock and the wall between organizations are enforced here, since
+//! they must not depend on a file; everything else that can be said is a policy. No lock, no await, no I/O between
+//! question and answer. Knows no HTTP, no wire format and no Cedar.
+
+mod cache;
+mod facts;
+mod judge;
+pub mod trial;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::{Clock, Sources};
+use crate::directory::{Directory, Snapshot};
+use crate::domain::{Decision, Question, Revision};
+use crate::policy::{ContextFault, Live, Serving};
+use crate::telemetry::Metrics;
+use crate::token::Verifier;
+use cache::DecisionCache;
+
+/// How decisions are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthzConfig {
+    /// How many decisions are kept at most.
+    pub cache_entries: u64,
+    /// Whether a host that the catalogue does not name matches nothing, instead of everything.
+    pub strict_hosts: bool,
+}
+
+impl Default for AuthzConfig {
+    fn default() -> Self {
+        Self { cache_entries: 200_000, strict_hosts: false }
+    }
+}
+
+/// Why a question got no decision. Never an allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// This node has not seen the revision that the question asks for.
+    #[error("this node stands at revision {have}; the question asks for {want}")]
+    NotFresh {
+        /// Where this node stands.
+        have: Revision,
+        /// What was asked for.
+        want: Revision,
+    },
+    /// A context key has the wrong type.
+    #[error(transparent)]
+    Context(#[from] ContextFault),
+    /// Something that must not happen; the cause is in the log.
+    #[error("the decision could not be made")]
+    Internal,
+}
+
+/// Decides.
+pub struct Authz {
+    directory: Arc<Directory>,
+    live: Arc<Live>,
+    verifier: Arc<Verifier>,
+    clock: Arc<dyn Clock>,
+    cache: DecisionCache,
+    strict_hosts: bool,
+    metrics: Arc<Metrics>,
+    ids: Ids,
+}
+
+/// One state of the world, kept for one or many questions.
+pub struct View<'a> {
+    authz: &'a Authz,
+    snapshot: Arc<Snapshot>,
+    serving: Arc<Serving>,
+}
+
+impl Authz {
+    /// Builds the door on the given rooms.
+    pub fn new(
+        config: &AuthzConfig,
+        directory: Arc<Directory>,
+        live: Arc<Live>,
+        verifier: Arc<Verifier>,
+        sources: &Sources,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            directory,
+            live,
+            verifier,
+            clock: Arc::clone(&sources.clock),
+            cache: DecisionCache::new(config.cache_entries),
+            strict_hosts: config.strict_hosts,
+            metrics,
+            ids: Ids::new(sources),
+        }
+    }
+
+    /// Pins the present state of the world.
+    pub fn view(&self) -> View<'_> {
+        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving() }
+    }
+
+    /// Answers one question on the present state.
+    pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        self.view().decide(question)
+    }
+
+    /// A new id for a decision: sorts by time, unique in the fleet.
+    pub fn decision_id(&self) -> String {
+        self.ids.next(self.clock.now().0)
+    }
+
+    /// Where the directory stands.
+    pub fn revision(&self) -> Revision {
+        self.directory.snapshot().revision()
+    }
+
+    /// The bundle in service.
+    pub fn bundle_id(&self) -> Arc<str> {
+        Arc::clone(self.live.serving().bundle.id())
+    }
+}
+
+/// Makes decision ids without asking the system for randomness each time: time, a counter, and bytes drawn once.
+struct Ids {
+    node: [u8; 6],
+    counter: AtomicU64,
+}
+
+impl Ids {
+    fn new(sources: &Sources) -> Self {
+        let mut node = [0; 6];
+        sources.random.fill(&mut node);
+        Self { node, counter: AtomicU64::new(0) }
+    }
+
+    /// A UUID version 7 whose random part is counter and node.
+    fn next(&self, milliseconds: i64) -> String {
+        let count = self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let mut bytes = [0; 10];
+        let low = count.get(4..).unwrap_or(&[]).iter().chain(&self.node);
+        for (to, from) in bytes.iter_mut().zip(low) {
+            *to = *from;
+        }
+        let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().to_string()
+    }
+}

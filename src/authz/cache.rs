@@ -1,0 +1,66 @@
+//! Decisions kept: nothing is ever invalidated.
+//!
+//! A key names everything that an evaluation read: the bundle's place in the order of swaps, the action, and for the
+//! principal, the resource and the account of the context their number and their **stamp**, the newest revision
+//! that touched what they hold. A change moves a stamp, so an older answer cannot be found any more; an answer
+//! that a slow reader computed on an older snapshot lands under the older key. Keys are compared whole. Time enters
+//! through the moment until which an outcome holds, which the bundle derives from its policies; outcomes that
+//! may change at any moment are not kept at all.
+
+use std::sync::Arc;
+
+use crate::domain::{Number, Timestamp};
+use crate::policy::Evaluation;
+
+/// A resource as part of a key: what it is, which, and as of when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Stamped {
+    pub(super) number: Number,
+    pub(super) stamp: u64,
+}
+
+/// What an evaluation was made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ResourceKey {
+    Account(Stamped),
+    User(Stamped),
+    /// The principal's organization with all granted accounts; the stamp is the newest of theirs.
+    Organization(Stamped),
+    Dashboard,
+}
+
+/// Everything that an outcome depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) generation: u64,
+    pub(super) action: usize,
+    pub(super) principal: Option<Stamped>,
+    pub(super) resource: ResourceKey,
+    pub(super) account: Option<Stamped>,
+    pub(super) dashboard: bool,
+    /// The question's own context in one unambiguous text; `None` where it has none.
+    pub(super) context: Option<Box<str>>,
+}
+
+/// A bounded cache of evaluations.
+pub(super) struct DecisionCache {
+    kept: moka::sync::Cache<Key, Arc<Evaluation>>,
+}
+
+impl DecisionCache {
+    pub(super) fn new(entries: u64) -> Self {
+        Self { kept: moka::sync::Cache::new(entries) }
+    }
+
+    /// What is kept under the key and still holds at this moment.
+    pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Arc<Evaluation>> {
+        self.kept.get(key).filter(|kept| kept.until.is_none_or(|until| now < until))
+    }
+
+    /// Keeps an outcome, unless it may change at any moment or came with errors.
+    pub(super) fn put(&self, key: Key, evaluation: &Arc<Evaluation>) {
+        if !evaluation.momentary && evaluation.errors.is_empty() {
+            self.kept.insert(key, Arc::clone(evaluation));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Everybody in memory: the fold of the ledger, published as one consistent snapshot.
+//!
+//! Readers take a [`Snapshot`] without a lock and keep it for a whole decision. A change builds the next one
+//! beside it, sharing all that did not change, and swaps one pointer; on the writing node that happens before the
+//! answer to the write leaves (`app` hands [`Directory::apply`] to the ledger's writer). Holds what decisions
+//! read and nothing else; knows no SCIM, no policy and no HTTP.
+
+mod index;
+mod pages;
+mod records;
+mod rights;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, fold};
+use crate::store::{Projection, Store, StoreError};
+use index::{Index, KeyKind};
+use pages::Pages;
+use records::Slot;
+
+pub use records::{Account, Group, Person};
+pub use rights::Rights;
+
+/// The published state and the one way to change it.
+#[derive(Debug)]
+pub struct Directory {
+    current: ArcSwap<Snapshot>,
+    /// The next state; whoever holds it is the only writer.
+    next: Mutex<Snapshot>,
+}
+
+/// Everybody at one revision.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    revision: Revision,
+    slots: Pages<Slot>,
+    /// Role names by their numbers.
+    names: Pages<Option<Arc<str>>>,
+    name_count: u32,
+    index: Index,
+    people: u32,
+}
+
+impl Directory {
+    /// Reads everybody from the store. Blocking.
+    pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let mut snapshot = Snapshot::empty();
+        let revision = store.project(&mut Loader(&mut snapshot))?;
+        snapshot.revision = revision;
+        Ok(Self { current: ArcSwap::from_pointee(snapshot.clone()), next: Mutex::new(snapshot) })
+    }
+
+    /// A directory without anybody.
+    pub fn empty() -> Self {
+        let snapshot = Snapshot::empty();
+        Self { current: ArcSwap::from_pointee(snapshot.clone()), next: Mutex::new(snapshot) }
+    }
+
+    /// The newest state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Folds the changes of one revision in and publishes the result.
+    pub fn apply(&self, revision: Revision, changes: &[Change]) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            next.fold(change.number, &change.image, revision.number);
+        }
+        next.revision = revision;
+        self.current.store(Arc::new(next.clone()));
+    }
+}
+
+struct Loader<'a>(&'a mut Snapshot);
+
+impl Projection for Loader<'_> {
+    fn image(&mut self, number: Number, image: Image) {
+        self.0.fold(number, &image, 0);
+    }
+
+    fn member(&mut self, group: Number, member: Number) {
+        self.0.join(group, member, true, 0);
+    }
+}
+
+impl Snapshot {
+    fn empty() -> Self {
+        Self {
+            revision: Revision { epoch: 1, number: 0 },
+            slots: Pages::default(),
+            names: Pages::default(),
+            name_count: 0,
+            index: Index::default(),
+            people: 0,
+        }
+    }
+
+    /// Where in the ledger this state stands.
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// How many people there are, deactivated ones too.
+    pub const fn people(&self) -> u32 {
+        self.people
+    }
+
+    /// A person by username or present login, without case.
+    pub fn user(&self, name: &str) -> Option<&Arc<Person>> {
+        let folded = fold(name);
+        let hash = self.index.hash(KeyKind::Name, &folded);
+        let is = |number| self.person(number).is_some_and(|person| person.is_named(&folded));
+        self.person(self.index.find(hash, is)?)
+    }
+
+    /// A person by SCIM id.
+    pub fn user_by_id(&self, id: &str) -> Option<&Arc<Person>> {
+        let canonical = id.parse::<uuid::Uuid>().ok()?.to_string();
+        let hash = self.index.hash(KeyKind::Person, &canonical);
+        self.person(self.index.find(hash, |number| self.person(number).is_some_and(|person| person.has_id(id)))?)
+    }
+
+    /// A person by number.
+    pub fn person(&self, number: Number) -> Option<&Arc<Person>> {
+        if let Some(Slot::Person(person)) = self.slots.get(number) { Some(person) } else { None }
+    }
+
+    /// An account by id.
+    pub fn account(&self, id: &str) -> Option<&Arc<Account>> {
+        let hash = self.index.hash(KeyKind::Account, id);
+        let is = |number| self.account_by_number(number).is_some_and(|account| *account.id == *id);
+        self.account_by_number(self.index.find(hash, is)?)
+    }
+
+    /// An account by number.
+    pub fn account_by_number(&self, number: Number) -> Option<&Arc<Account>> {
+        if let Some(Slot::Account(account)) = self.slots.get(number) { Some(account) } else { None }
+    }
+
+    /// A group by number.
+    pub fn group(&self, number: Number) -> Option<&Arc<Group>> {
+        if let Some(Slot::Group(group)) = self.slots.get(number) { Some(group) } else { None }
+    }
+
+    /// An organization's id.
+    pub fn organization(&self, number: Number) -> &str {
+        if let Some(Slot::Organization(id)) = self.slots.get(number) { id } else { "" }
+    }
+
+    /// A role's name.
+    pub fn role(&self, number: u32) -> &str {
+        self.names.get(number).and_then(Option::as_deref).unwrap_or("")
+    }
+
+    /// Everybody, by number.
+    pub fn everybody(&self) -> impl Iterator<Item = &Arc<Person>> {
+        self.slots.iter().filter_map(|slot| if let Slot::Person(person) = slot { Some(person) } else { None })
+    }
+
+    fn fold(&mut self, number: Number, image: &Image, revision: u64) {
+        match image {
+            Image::Organization(organization) => {
+                self.put(number, Slot::Organization(organization.id.as_str().into()));
+            }
+            Image::Account(account) => {
+                let hash = self.index.hash(KeyKind::Account, &account.id);
+                self.index.insert(hash, number);
+                let products = account.products.iter().map(|product| product.as_str().into()).collect();
+                let id = account.id.as_str().into();
+                let record = Account { number, id, organization: account.organization, products, revision };
+                self.put(number, Slot::Account(Arc::new(record)));
+            }
+            Image::User(user) => self.fold_user(number, user, revision),
+            Image::Group(group) => self.fold_group(number, group, revision),
+            Image::Members(MemberChange { added, removed }) => {
+                removed.iter().for_each(|member| self.join(number, *member, false, revision));
+                added.iter().for_each(|member| self.join(number, *member, true, revision));
+            }
+            Image::Gone => self.put(number, Slot::Gone(revision)),
+        }
+    }
+
+    fn fold_user(&mut self, number: Number, image: &UserImage, revision: u64) {
+        let roles: Vec<u32> = image.roles.iter().map(|name| self.name(name)).collect();
+        let before = self.person(number).cloned();
+        let Some(mut person) = Person::new(number, image, &roles, revision) else { return };
+        if let Some(before) = &before {
+            if let Some(joined) = person.with_groups(before.groups(), revision) {
+                person = joined;
+            }
+            for name in [Some(before.username()), before.login()].into_iter().flatten() {
+                let hash = self.index.hash(KeyKind::Name, &fold(name));
+                self.index.remove(hash, number);
+            }
+        } else {
+            self.people += 1;
+        }
+        for name in [Some(person.username()), person.login()].into_iter().flatten() {
+            let hash = self.index.hash(KeyKind::Name, &fold(name));
+            self.index.insert(hash, number);
+        }
+        let hash = self.index.hash(KeyKind::Person, &person.id());
+        self.index.insert(hash, number);
+        self.put(number, Slot::Person(Arc::new(person)));
+    }
+
+    fn fold_group(&mut self, number: Number, image: &GroupImage, revision: u64) {
+        let group = Group {
+            number,
+            id: image.id.as_str().into(),
+            organization: image.organization,
+            name: image.name.as_str().into(),
+            roles: image.roles.iter().map(|name| self.name(name)).collect(),
+            assigned: image.assigned,
+            accounts: image.accounts.as_slice().into(),
+            parents: self.group(number).map(|before| before.parents.clone()).unwrap_or_default(),
+            revision,
+        };
+        self.put(number, Slot::Group(Arc::new(group)));
+    }
+
+    /// Adds a member to a group, or takes it away.
+    fn join(&mut self, group: Number, member: Number, joins: bool, revision: u64) {
+        let changed = |list: &[Number]| {
+            let mut list = list.to_vec();
+            match (list.binary_search(&group), joins) {
+                (Err(at), true) => list.insert(at, group),
+                (Ok(at), false) => drop(list.remove(at)),
+                (Ok(_), true) | (Err(_), false) => {}
+            }
+            list
+        };
+        let Some(slot) = self.slots.at(member) else { return };
+        match slot {
+            Slot::Person(person) => {
+                if let Some(next) = person.with_groups(&changed(person.groups()), revision) {
+                    *slot = Slot::Person(Arc::new(next));
+                }
+            }
+            Slot::Group(inner) => {
+                let next = Group { parents: changed(&inner.parents).into(), revision, ..Group::clone(inner) };
+                *slot = Slot::Group(Arc::new(next));
+            }
+            Slot::Empty | Slot::Organization(_) | Slot::Account(_) | Slot::Gone(_) => {}
+        }
+    }
+
+    fn put(&mut self, number: Number, slot: Slot) {
+        if let Some(place) = self.slots.at(number) {
+            *place = slot;
+        }
+    }
+
+    /// The number of a role name; new names get the next one.
+    fn name(&mut self, name: &str) -> u32 {
+        let hash = self.index.hash(KeyKind::Role, name);
+        if let Some(number) = self.index.find(hash, |number| self.role(number) == name) {
+            return number;
+        }
+        let number = self.name_count;
+        self.name_count += 1;
+        if let Some(place) = self.names.at(number) {
+            *place = Some(name.into());
+        }
+        self.index.insert(hash, number);
+        number
+    }
+}

@@ -1,0 +1,215 @@
+//! What the directory keeps of each resource, packed.
+
+use std::sync::Arc;
+
+use crate::domain::{AccessMethods, AdministrationLevel, Number, Timestamp, UserImage, fold};
+
+/// A place of the directory, by the store's number.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Slot {
+    /// Never used for a decision (connections), or not reached yet.
+    #[default]
+    Empty,
+    /// A wall.
+    Organization(Arc<str>),
+    /// An account.
+    Account(Arc<Account>),
+    /// A person.
+    Person(Arc<Person>),
+    /// A group.
+    Group(Arc<Group>),
+    /// A group that is gone, with the revision at which it went: rights that stood on it must not look as
+    /// old as before it.
+    Gone(u64),
+}
+
+/// An account with its products.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The store's number.
+    pub number: Number,
+    /// The id in request paths.
+    pub id: Box<str>,
+    /// The organization that owns it.
+    pub organization: Number,
+    /// Active products.
+    pub products: Box<[Box<str>]>,
+    /// The revision that last changed it.
+    pub revision: u64,
+}
+
+/// A group and what its members gain.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The store's number.
+    pub number: Number,
+    /// The SCIM id.
+    pub id: Box<str>,
+    /// The organization that owns it.
+    pub organization: Number,
+    /// The display name.
+    pub name: Box<str>,
+    /// Role names, as numbers of the snapshot's name table.
+    pub roles: Box<[u32]>,
+    /// Whether any role is assigned, though none of `roles` may show it.
+    pub assigned: bool,
+    /// Account numbers.
+    pub accounts: Box<[Number]>,
+    /// Groups that this group is a member of.
+    pub parents: Box<[Number]>,
+    /// The revision that last changed it.
+    pub revision: u64,
+}
+
+const ACTIVE: u8 = 1;
+const LOCKED: u8 = 2;
+const ADMIN: u8 = 4;
+const DASHBOARD: u8 = 8;
+const API: u8 = 16;
+const ASSIGNED: u8 = 32;
+
+/// No password time: the value that no clock tells.
+const NEVER: i64 = i64::MIN;
+
+/// A person, packed: two allocations beside the record itself.
+#[derive(Clone, Debug)]
+pub struct Person {
+    id: uuid::Uuid,
+    /// Username, then the present login where it differs.
+    names: Box<str>,
+    /// Accounts, then direct groups, then direct roles.
+    links: Box<[u32]>,
+    password_changed_at: i64,
+    /// The revision that last changed the person or their direct memberships.
+    pub revision: u64,
+    /// The store's number.
+    pub number: Number,
+    /// The organization's number.
+    pub organization: Number,
+    username_length: u32,
+    accounts_end: u32,
+    groups_end: u32,
+    flags: u8,
+}
+
+impl Person {
+    /// From an image; `roles` are the image's role names as numbers. Memberships are none yet.
+    pub(super) fn new(number: Number, image: &UserImage, roles: &[u32], revision: u64) -> Option<Self> {
+        let mut names = image.username.clone();
+        names.push_str(image.login.as_deref().unwrap_or(""));
+        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+        let mut accounts = image.accounts.clone();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let mut person = Self {
+            id: image.id.parse().ok()?,
+            names: names.into(),
+            links: Box::default(),
+            password_changed_at: image.password_changed_at.map_or(NEVER, |at| at.0),
+            revision,
+            number,
+            organization: image.organization,
+            username_length: u32::try_from(image.username.len()).ok()?,
+            accounts_end: 0,
+            groups_end: 0,
+            flags: flag(image.active, ACTIVE)
+                | flag(image.locked, LOCKED)
+                | flag(image.level == AdministrationLevel::AccountAdmin, ADMIN)
+                | flag(image.methods.dashboard, DASHBOARD)
+                | flag(image.methods.api, API)
+                | flag(image.assigned, ASSIGNED),
+        };
+        person.link(&accounts, &[], roles)?;
+        Some(person)
+    }
+
+    fn link(&mut self, accounts: &[Number], groups: &[Number], roles: &[u32]) -> Option<()> {
+        self.accounts_end = u32::try_from(accounts.len()).ok()?;
+        self.groups_end = u32::try_from(accounts.len() + groups.len()).ok()?;
+        self.links = [accounts, groups, roles].concat().into();
+        Some(())
+    }
+
+    /// The same person with these direct groups.
+    pub(super) fn with_groups(&self, groups: &[Number], revision: u64) -> Option<Self> {
+        let mut person = Self { revision, ..self.clone() };
+        person.link(self.accounts(), groups, self.roles())?;
+        Some(person)
+    }
+
+    /// The SCIM id.
+    pub fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    pub(super) fn has_id(&self, id: &str) -> bool {
+        id.parse::<uuid::Uuid>().is_ok_and(|id| id == self.id)
+    }
+
+    /// The dashboard username.
+    pub fn username(&self) -> &str {
+        self.names.get(..self.username_length as usize).unwrap_or("")
+    }
+
+    /// The present login, where it differs from the username.
+    pub fn login(&self) -> Option<&str> {
+        self.names.get(self.username_length as usize..).filter(|login| !login.is_empty())
+    }
+
+    /// Whether the folded name is this person's username or login.
+    pub(super) fn is_named(&self, folded: &str) -> bool {
+        let same = |name: &str| {
+            if name.is_ascii() { name.eq_ignore_ascii_case(folded) } else { fold(name) == folded }
+        };
+        same(self.username()) || self.login().is_some_and(same)
+    }
+
+    /// Directly granted accounts, sorted.
+    pub fn accounts(&self) -> &[Number] {
+        self.links.get(..self.accounts_end as usize).unwrap_or(&[])
+    }
+
+    /// Groups that the person is a direct member of, sorted.
+    pub fn groups(&self) -> &[Number] {
+        self.links.get(self.accounts_end as usize..self.groups_end as usize).unwrap_or(&[])
+    }
+
+    /// Directly assigned roles, as numbers of the snapshot's name table.
+    pub fn roles(&self) -> &[u32] {
+        self.links.get(self.groups_end as usize..).unwrap_or(&[])
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Effective SCIM `active`.
+    pub const fn active(&self) -> bool {
+        self.has(ACTIVE)
+    }
+
+    /// The administrative lock.
+    pub const fn locked(&self) -> bool {
+        self.has(LOCKED)
+    }
+
+    /// Whether a role is assigned that `roles` may not show.
+    pub const fn assigned(&self) -> bool {
+        self.has(ASSIGNED)
+    }
+
+    /// The level.
+    pub const fn level(&self) -> AdministrationLevel {
+        if self.has(ADMIN) { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser }
+    }
+
+    /// The access methods.
+    pub const fn methods(&self) -> AccessMethods {
+        AccessMethods { dashboard: self.has(DASHBOARD), api: self.has(API) }
+    }
+
+    /// When the password was last set.
+    pub const fn password_changed_at(&self) -> Option<Timestamp> {
+        if self.password_changed_at == NEVER { None } else { Some(Timestamp(self.password_changed_at)) }
+    }
+}

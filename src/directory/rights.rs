@@ -1,0 +1,75 @@
+//! What a person holds in effect: their own grants and those of their groups, behind the organization's wall.
+
+use std::sync::Arc;
+
+use super::records::{Person, Slot};
+use super::{Account, Snapshot};
+use crate::domain::Number;
+
+/// A person's effective grants at one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Role names as numbers, sorted, each once.
+    pub roles: Vec<u32>,
+    /// Groups, indirect ones too, sorted.
+    pub groups: Vec<Number>,
+    /// Accounts of the person's own organization, sorted.
+    pub accounts: Vec<Number>,
+    /// Whether any role is assigned, known or not (`domain.md` Q10).
+    pub assigned: bool,
+    /// The newest revision that touched the person or any of the groups: rights of one stamp are the same rights.
+    pub stamp: u64,
+}
+
+/// More groups than this above one person are not followed; they grant nothing.
+const MOST_GROUPS: usize = 10_000;
+
+impl Snapshot {
+    /// Joins a person's own grants with those of every group above them.
+    pub fn rights(&self, person: &Person) -> Rights {
+        let mut rights = Rights {
+            roles: person.roles().to_vec(),
+            groups: Vec::new(),
+            accounts: person.accounts().to_vec(),
+            assigned: person.assigned(),
+            stamp: person.revision,
+        };
+        let mut waiting = person.groups().to_vec();
+        while let Some(number) = waiting.pop() {
+            match self.slots.get(number) {
+                Some(Slot::Group(group)) => {
+                    // A group of another organization would be a fault elsewhere; it grants nothing here.
+                    if group.organization != person.organization {
+                        continue;
+                    }
+                    let Err(at) = rights.groups.binary_search(&number) else { continue };
+                    if rights.groups.len() >= MOST_GROUPS {
+                        break;
+                    }
+                    rights.groups.insert(at, number);
+                    rights.roles.extend_from_slice(&group.roles);
+                    rights.accounts.extend_from_slice(&group.accounts);
+                    rights.assigned |= group.assigned;
+                    rights.stamp = rights.stamp.max(group.revision);
+                    waiting.extend_from_slice(&group.parents);
+                }
+                Some(Slot::Gone(revision)) => rights.stamp = rights.stamp.max(*revision),
+                Some(Slot::Empty | Slot::Organization(_) | Slot::Account(_) | Slot::Person(_)) | None => {}
+            }
+        }
+        rights.roles.sort_unstable();
+        rights.roles.dedup();
+        rights.accounts.retain(|number| {
+            self.account_by_number(*number).is_some_and(|account| account.organization == person.organization)
+        });
+        rights.accounts.sort_unstable();
+        rights.accounts.dedup();
+        rights.assigned |= !rights.roles.is_empty();
+        rights
+    }
+
+    /// The granted accounts of a person, by id.
+    pub fn accounts_of<'a>(&'a self, rights: &'a Rights) -> impl Iterator<Item = &'a Arc<Account>> {
+        rights.accounts.iter().filter_map(|number| self.account_by_number(*number))
+    }
+}

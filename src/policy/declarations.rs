@@ -1,0 +1,234 @@
+//! What the TOML files of a bundle declare: roles and products (`catalogue.toml`), and actions with their
+//! groups and routes (`routes/*.toml`). Reads text, answers values or diagnostics with their lines.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Diagnostic;
+use super::routes::{Endpoint, Target};
+use super::source::Files;
+
+/// A name with its one-line meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// The exact name.
+    pub name: String,
+    /// What it means.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// Roles and products, named once.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// Roles that people may hold.
+    #[serde(default, rename = "role")]
+    pub roles: Vec<Named>,
+    /// Products and features that accounts may have.
+    #[serde(default, rename = "product")]
+    pub products: Vec<Named>,
+}
+
+/// An action as declared: its groups and the types that it applies to.
+#[derive(Clone, Debug)]
+pub struct ActionDeclaration {
+    /// The name.
+    pub name: String,
+    /// Groups that it belongs to.
+    pub groups: Vec<String>,
+    /// Entity types of its resource; the first is the one that answers name.
+    pub resources: Vec<String>,
+    /// Whether callers without an identity may be judged by policy.
+    pub anonymous: bool,
+    /// The file.
+    pub file: String,
+}
+
+/// All declarations of a bundle.
+#[derive(Debug, Default)]
+pub struct Declarations {
+    /// Roles and products.
+    pub catalogue: Catalogue,
+    /// Actions in the order of the files.
+    pub actions: Vec<ActionDeclaration>,
+    /// Endpoints in the order of the files.
+    pub endpoints: Vec<Endpoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteFile {
+    #[serde(rename = "area")]
+    _area: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    base_paths: Vec<String>,
+    #[serde(default, rename = "route")]
+    routes: Vec<Spanned<Route>>,
+    #[serde(default, rename = "action")]
+    actions: Vec<Spanned<Action>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Route {
+    method: String,
+    path: String,
+    action: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    hosts: Option<Vec<String>>,
+    base_paths: Option<Vec<String>>,
+    resource: Option<String>,
+    #[serde(default)]
+    anonymous: bool,
+    #[serde(default, rename = "note")]
+    _note: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Action {
+    name: String,
+    resource: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    anonymous: bool,
+}
+
+impl Declarations {
+    /// Reads `catalogue.toml` and `routes/*.toml`; answers every fault at once.
+    pub(super) fn read(files: &Files) -> (Self, Vec<Diagnostic>) {
+        let mut all = Self::default();
+        let mut faults = Vec::new();
+        if let Some(text) = files.get("catalogue.toml") {
+            match toml::from_str(text) {
+                Ok(catalogue) => all.catalogue = catalogue,
+                Err(error) => faults.push(Diagnostic::toml("catalogue.toml", text, &error)),
+            }
+        }
+        check_names("role", &all.catalogue.roles, &mut faults);
+        check_names("product", &all.catalogue.products, &mut faults);
+        let mut seen = HashMap::new();
+        for (file, text) in files.iter().filter(|(name, _)| name.starts_with("routes/")) {
+            match toml::from_str::<RouteFile>(text) {
+                Ok(routes) => all.add(file, text, routes, &mut seen, &mut faults),
+                Err(error) => faults.push(Diagnostic::toml(file, text, &error)),
+            }
+        }
+        (all, faults)
+    }
+
+    fn add(
+        &mut self,
+        file: &str,
+        text: &str,
+        routes: RouteFile,
+        seen: &mut HashMap<String, String>,
+        faults: &mut Vec<Diagnostic>,
+    ) {
+        let mut declare = |name: &str, at: usize, faults: &mut Vec<Diagnostic>| {
+            if let Some(before) = seen.insert(name.to_owned(), file.to_owned()) {
+                let message = format!("the action `{name}` is declared twice (before in {before})");
+                faults.push(Diagnostic::at(file, text, at, &message));
+            }
+        };
+        for spanned in routes.routes {
+            let at = spanned.span().start;
+            let route = spanned.into_inner();
+            let target = match route.resource.as_deref() {
+                Some("Account") => Target::Account,
+                Some("User") => Target::User,
+                Some("Organization") => Target::Organization,
+                Some(other) => {
+                    let message =
+                        format!("`{other}` is not a resource of a route: write Account, User or Organization");
+                    faults.push(Diagnostic::at(file, text, at, &message));
+                    continue;
+                }
+                None if route.path.contains("{accountId}") => Target::Account,
+                None if route.path.contains("{userId}") => Target::User,
+                None => Target::Organization,
+            };
+            declare(&route.action, at, faults);
+            let resources: &[&str] = match target {
+                Target::Account => &["Account"],
+                Target::User => &["User"],
+                Target::Organization => &["Organization", "Account"],
+            };
+            self.endpoints.push(Endpoint {
+                action: self.actions.len(),
+                method: route.method,
+                template: route.path,
+                hosts: route.hosts.unwrap_or_else(|| routes.hosts.clone()),
+                base_paths: route.base_paths.unwrap_or_else(|| routes.base_paths.clone()),
+                target,
+                file: file.to_owned(),
+            });
+            self.actions.push(ActionDeclaration {
+                name: route.action,
+                groups: route.groups,
+                resources: resources.iter().map(ToString::to_string).collect(),
+                anonymous: route.anonymous,
+                file: file.to_owned(),
+            });
+        }
+        for spanned in routes.actions {
+            let at = spanned.span().start;
+            let action = spanned.into_inner();
+            declare(&action.name, at, faults);
+            self.actions.push(ActionDeclaration {
+                name: action.name,
+                groups: action.groups,
+                resources: vec![action.resource],
+                anonymous: action.anonymous,
+                file: file.to_owned(),
+            });
+        }
+    }
+
+    /// The generated part of the schema: role and product names, and every action with its groups.
+    pub fn to_schema(&self) -> String {
+        use std::fmt::Write as _;
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let list = |names: &[Named]| names.iter().map(|named| quoted(&named.name)).collect::<Vec<_>>().join(", ");
+        let mut text = String::from("// Generated from catalogue.toml and routes/*.toml.\n");
+        for (kind, names) in [("Role", &self.catalogue.roles), ("Product", &self.catalogue.products)] {
+            if !names.is_empty() {
+                let _ = writeln!(text, "entity {kind} enum [{}];", list(names));
+            }
+        }
+        let groups: std::collections::BTreeSet<&String> = self.actions.iter().flat_map(|a| &a.groups).collect();
+        for group in groups {
+            let _ = writeln!(text, "action {};", quoted(group));
+        }
+        for action in &self.actions {
+            let parents = action.groups.iter().map(|group| quoted(group)).collect::<Vec<_>>().join(", ");
+            let membership = if parents.is_empty() { String::new() } else { format!(" in [{parents}]") };
+            let principals = if action.anonymous { "User, Anonymous" } else { "User" };
+            let resources = action.resources.join(", ");
+            let _ = writeln!(
+                text,
+                "action {}{membership} appliesTo {{ principal: [{principals}], resource: [{resources}], context: Request }};",
+                quoted(&action.name)
+            );
+        }
+        text
+    }
+}
+
+fn check_names(kind: &str, names: &[Named], faults: &mut Vec<Diagnostic>) {
+    let mut seen = std::collections::HashSet::new();
+    for named in names {
+        if named.name.trim().is_empty() || !seen.insert(&named.name) {
+            let message = format!("the {kind} name `{}` is empty or stands twice", named.name);
+            faults.push(Diagnostic::file("catalogue.toml", &message));
+        }
+    }
+}

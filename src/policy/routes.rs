@@ -1,0 +1,376 @@
+//! The customer's API: method, host and path to an action and the resource it acts on.
+//!
+//! A trie for each method. Literals are compared without ASCII case and beat parameters, leftmost first;
+//! ids are compared exactly. Two templates that some path fits are listed at load ([`Routes::overlaps`]),
+//! and the same template twice is a fault.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::path::{CanonicalPath, decode};
+
+/// Which part of the path names the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The account in the `accountId` parameter.
+    Account,
+    /// The person in the `userId` parameter.
+    User,
+    /// The principal's organization: an endpoint without an account in its path.
+    Organization,
+}
+
+/// One endpoint of the catalogue, before its base paths are multiplied out.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The index of its action in the bundle.
+    pub action: usize,
+    /// Method.
+    pub method: String,
+    /// Path template, for example `/accounts/{accountId}/orders`.
+    pub template: String,
+    /// The hosts that serve it, lower case.
+    pub hosts: Vec<String>,
+    /// The prefixes under which it is served; `/` is none.
+    pub base_paths: Vec<String>,
+    /// What it acts on.
+    pub target: Target,
+    /// File it stands in, for diagnostics.
+    pub file: String,
+}
+
+/// An endpoint that a request fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// The index of the action.
+    pub action: usize,
+    /// What it acts on.
+    pub target: Target,
+    /// The decoded id of the target; empty for [`Target::Organization`].
+    pub id: String,
+}
+
+/// Why no endpoint fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// No template fits the path.
+    Path,
+    /// Templates fit the path, but with these methods only.
+    Method(Vec<String>),
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Lower-case literal to child.
+    literals: HashMap<Box<str>, usize>,
+    parameter: Option<usize>,
+    /// Endpoints that end here, each with the depth of its target parameter.
+    leaves: Vec<Leaf>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leaf {
+    endpoint: usize,
+    target_depth: Option<usize>,
+}
+
+/// All endpoints, ready to be asked.
+#[derive(Debug, Default)]
+pub struct Routes {
+    endpoints: Vec<Endpoint>,
+    nodes: Vec<Node>,
+    roots: HashMap<Box<str>, usize>,
+    hosts: BTreeSet<String>,
+}
+
+/// More segments than any template has are not looked at.
+const DEEPEST: usize = 32;
+
+impl Routes {
+    /// Builds the tries; answers every fault of the endpoints at once.
+    pub fn build(endpoints: Vec<Endpoint>) -> Result<Self, Vec<String>> {
+        let mut routes = Self::default();
+        let mut faults = Vec::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            routes.hosts.extend(endpoint.hosts.iter().cloned());
+            for base in &endpoint.base_paths {
+                if let Err(fault) = routes.insert(&endpoints, index, endpoint, base) {
+                    faults.push(fault);
+                }
+            }
+        }
+        routes.endpoints = endpoints;
+        if faults.is_empty() { Ok(routes) } else { Err(faults) }
+    }
+
+    fn insert(&mut self, all: &[Endpoint], index: usize, endpoint: &Endpoint, base: &str) -> Result<(), String> {
+        let whole = format!("{}{}", base.trim_end_matches('/'), endpoint.template);
+        let here = |what: &str| format!("{}: {} {whole}: {what}", endpoint.file, endpoint.method);
+        let path = CanonicalPath::parse(&whole).map_err(|fault| here(&fault.to_string()))?;
+        if path.segments().count() > DEEPEST {
+            return Err(here("more than 32 segments"));
+        }
+        let wanted = match endpoint.target {
+            Target::Account => Some("{accountId}"),
+            Target::User => Some("{userId}"),
+            Target::Organization => None,
+        };
+        let target_depth = wanted.and_then(|name| path.segments().position(|segment| segment == name));
+        if let (Some(name), None) = (wanted, target_depth) {
+            return Err(here(&format!("the path has no parameter `{name}` for its resource")));
+        }
+        let mut node = match self.roots.get(endpoint.method.as_str()) {
+            Some(root) => *root,
+            None => {
+                let root = self.add();
+                self.roots.insert(endpoint.method.as_str().into(), root);
+                root
+            }
+        };
+        for segment in path.segments() {
+            let literal = (!segment.starts_with('{')).then(|| segment.to_ascii_lowercase());
+            let known = self.nodes.get(node).and_then(|n| match &literal {
+                Some(text) => n.literals.get(text.as_str()).copied(),
+                None => n.parameter,
+            });
+            let child = known.unwrap_or_else(|| self.add());
+            if let Some(n) = self.nodes.get_mut(node) {
+                match literal {
+                    Some(text) => drop(n.literals.insert(text.into(), child)),
+                    None => n.parameter = Some(child),
+                }
+            }
+            node = child;
+        }
+        let Some(end) = self.nodes.get_mut(node) else { return Ok(()) };
+        for leaf in &end.leaves {
+            if let Some(other) = all.get(leaf.endpoint)
+                && other.hosts.iter().any(|host| endpoint.hosts.contains(host))
+            {
+                return Err(here(&format!("the same path stands in {} for another action", other.file)));
+            }
+        }
+        end.leaves.push(Leaf { endpoint: index, target_depth });
+        Ok(())
+    }
+
+    fn add(&mut self) -> usize {
+        self.nodes.push(Node::default());
+        self.nodes.len() - 1
+    }
+
+    /// The endpoints, in the order of the files.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Finds the endpoint for a request. A host that the catalogue names restricts the match to its own
+    /// endpoints; any other host matches all of them unless `strict_hosts` is set.
+    pub fn find(
+        &self,
+        method: &str,
+        host: Option<&str>,
+        path: CanonicalPath<'_>,
+        strict_hosts: bool,
+    ) -> Result<Matched, NoRoute> {
+        let host = host.map(normal_host);
+        let host = match &host {
+            Some(name) if strict_hosts || self.hosts.contains(name.as_str()) => Some(name.as_str()),
+            _ => None,
+        };
+        let mut segments = [""; DEEPEST];
+        let mut count = 0;
+        for segment in path.segments() {
+            let Some(slot) = segments.get_mut(count) else { return Err(NoRoute::Path) };
+            *slot = segment;
+            count += 1;
+        }
+        let segments = segments.get(..count).unwrap_or_default();
+        let search = Search { routes: self, segments, host };
+        if let Some(root) = self.roots.get(method)
+            && let Some(leaf) = search.walk(*root, 0)
+        {
+            return search.matched(leaf).ok_or(NoRoute::Path);
+        }
+        let mut others: Vec<String> = (self.roots.iter())
+            .filter(|(name, root)| &***name != method && search.walk(**root, 0).is_some())
+            .map(|(name, _)| name.to_string())
+            .collect();
+        others.sort();
+        if others.is_empty() { Err(NoRoute::Path) } else { Err(NoRoute::Method(others)) }
+    }
+
+    /// Every pair of templates of one method that some path fits, and which of the two wins: one line each.
+    pub fn overlaps(&self) -> Vec<String> {
+        let mut lines = BTreeSet::new();
+        let mut by_shape: HashMap<(&str, usize), Vec<&Endpoint>> = HashMap::new();
+        for endpoint in &self.endpoints {
+            let depth = endpoint.template.split('/').count();
+            by_shape.entry((&endpoint.method, depth)).or_default().push(endpoint);
+        }
+        for group in by_shape.values() {
+            for (at, one) in group.iter().enumerate() {
+                for other in group.iter().skip(at + 1) {
+                    if let Some(winner) = winner(one, other) {
+                        let loser = if std::ptr::eq(winner, *one) { other } else { one };
+                        let mut line = String::new();
+                        let _ = write!(line, "{} {} wins over {}", winner.method, winner.template, loser.template);
+                        lines.insert(line);
+                    }
+                }
+            }
+        }
+        lines.into_iter().collect()
+    }
+}
+
+/// Of two templates of equal length that some path fits, the one with the leftmost literal; `None` where no
+/// path fits both or they share neither host nor base path.
+fn winner<'a>(one: &'a Endpoint, other: &'a Endpoint) -> Option<&'a Endpoint> {
+    let share = |a: &[String], b: &[String]| a.iter().any(|x| b.contains(x));
+    if !share(&one.base_paths, &other.base_paths) {
+        return None;
+    }
+    let mut first = None;
+    for (a, b) in one.template.split('/').zip(other.template.split('/')) {
+        match (a.starts_with('{'), b.starts_with('{')) {
+            (false, false) if !a.eq_ignore_ascii_case(b) => return None,
+            (false, true) => first = first.or(Some(one)),
+            (true, false) => first = first.or(Some(other)),
+            (false, false) | (true, true) => {}
+        }
+    }
+    first
+}
+
+/// Lower case, without port and without a trailing dot.
+fn normal_host(host: &str) -> String {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => name,
+        _ => host,
+    };
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+struct Search<'a> {
+    routes: &'a Routes,
+    segments: &'a [&'a str],
+    host: Option<&'a str>,
+}
+
+impl Search<'_> {
+    /// Depth first, literal before parameter: the first hit has the leftmost literals.
+    fn walk(&self, node: usize, depth: usize) -> Option<Leaf> {
+        let node = self.routes.nodes.get(node)?;
+        let Some(segment) = self.segments.get(depth) else {
+            return node.leaves.iter().copied().find(|leaf| self.serves(*leaf));
+        };
+        let literal = if segment.bytes().any(|b| b.is_ascii_uppercase()) {
+            node.literals.get(segment.to_ascii_lowercase().as_str())
+        } else {
+            node.literals.get(*segment)
+        };
+        literal
+            .and_then(|child| self.walk(*child, depth + 1))
+            .or_else(|| node.parameter.and_then(|child| self.walk(child, depth + 1)))
+    }
+
+    fn serves(&self, leaf: Leaf) -> bool {
+        let Some(host) = self.host else { return true };
+        self.routes.endpoints.get(leaf.endpoint).is_some_and(|endpoint| endpoint.hosts.iter().any(|h| h == host))
+    }
+
+    fn matched(&self, leaf: Leaf) -> Option<Matched> {
+        let endpoint = self.routes.endpoints.get(leaf.endpoint)?;
+        let id = match leaf.target_depth {
+            Some(depth) => decode(self.segments.get(depth)?)?,
+            None => String::new(),
+        };
+        Some(Matched { action: endpoint.action, target: endpoint.target, id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(action: usize, method: &str, template: &str) -> Endpoint {
+        Endpoint {
+            action,
+            method: method.into(),
+            template: template.into(),
+            hosts: vec!["api.example.com".into()],
+            base_paths: vec!["/api".into(), "/api/v2".into()],
+            target: if template.contains("{accountId}") { Target::Account } else { Target::Organization },
+            file: "routes/test.toml".into(),
+        }
+    }
+
+    fn routes() -> Routes {
+        Routes::build(vec![
+            endpoint(0, "GET", "/accounts/{accountId}/orders"),
+            endpoint(1, "GET", "/accounts/{accountId}/orders/{orderId}"),
+            endpoint(2, "GET", "/accounts/{accountId}/orders/totals"),
+            endpoint(3, "GET", "/accounts/{accountId}/imports/{orderId}/history"),
+            endpoint(4, "GET", "/accounts/{accountId}/imports/voice/{orderId}"),
+            endpoint(5, "POST", "/tns"),
+        ])
+        .expect("sound routes")
+    }
+
+    fn find(method: &str, path: &str) -> Result<usize, NoRoute> {
+        let path = CanonicalPath::parse(path).expect(path);
+        routes().find(method, None, path, false).map(|matched| matched.action)
+    }
+
+    #[test]
+    fn literal_beats_parameter_leftmost_first() {
+        assert_eq!(find("GET", "/api/accounts/100/orders/7"), Ok(1));
+        assert_eq!(find("GET", "/api/accounts/100/orders/totals"), Ok(2));
+        assert_eq!(find("GET", "/api/accounts/100/orders/Totals"), Ok(2));
+        assert_eq!(find("GET", "/api/accounts/100/imports/voice/history"), Ok(4));
+        assert_eq!(find("GET", "/api/accounts/100/imports/9/history"), Ok(3));
+        assert_eq!(find("GET", "/api/v2/accounts/100/orders"), Ok(0));
+    }
+
+    #[test]
+    fn says_which_methods_would_fit() {
+        assert_eq!(find("HEAD", "/api/accounts/100/orders"), Err(NoRoute::Method(vec!["GET".into()])));
+        assert_eq!(find("get", "/api/accounts/100/orders"), Err(NoRoute::Method(vec!["GET".into()])));
+        assert_eq!(find("GET", "/api/accounts/100"), Err(NoRoute::Path));
+        assert_eq!(find("GET", "/"), Err(NoRoute::Path));
+        assert_eq!(find("GET", &"/a".repeat(40)), Err(NoRoute::Path));
+    }
+
+    #[test]
+    fn ids_are_decoded_once_and_compared_exactly() {
+        let routes = routes();
+        let path = CanonicalPath::parse("/API/accounts/Ab%40c/orders").expect("canonical");
+        assert_eq!(routes.find("GET", None, path, false).expect("route").id, "Ab@c");
+    }
+
+    #[test]
+    fn hosts_restrict_when_known_or_strict() {
+        let routes = routes();
+        let find = |host, strict| {
+            let path = CanonicalPath::parse("/api/tns").expect("canonical");
+            routes.find("POST", Some(host), path, strict).is_ok()
+        };
+        assert!(find("API.example.com:443", false) && find("elsewhere", false));
+        assert!(find("api.example.com.", true) && !find("elsewhere", true));
+    }
+
+    #[test]
+    fn lists_overlaps_and_refuses_twins() {
+        assert_eq!(
+            routes().overlaps(),
+            [
+                "GET /accounts/{accountId}/imports/voice/{orderId} wins over /accounts/{accountId}/imports/{orderId}/history",
+                "GET /accounts/{accountId}/orders/totals wins over /accounts/{accountId}/orders/{orderId}",
+            ]
+        );
+        let twins = vec![endpoint(0, "GET", "/x/{a}"), endpoint(1, "GET", "/X/{b}")];
+        assert!(Routes::build(twins).is_err());
+    }
+}

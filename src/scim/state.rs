@@ -1,0 +1,112 @@
+//! The private facts beside a document: what the server knows of a person or a group and no client writes directly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::ScimError;
+use crate::domain::Timestamp;
+use crate::store::Record;
+
+/// A right that a document names: who wrote it there, and whether it is granted. A later writer who only repeats it
+/// changes neither, so that nobody's limits are stretched by somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// The id of a connection, or an operator's name.
+    pub by: String,
+    /// Whether decisions see it.
+    pub granted: bool,
+}
+
+/// The claims of a document. What has none grants nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Claims {
+    /// The level Account Admin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Claim>,
+    /// Roles by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Claim>,
+    /// Accounts by id; only those that exist in the organization.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, Claim>,
+}
+
+/// What is kept of a person beside the document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UserState {
+    /// The first `userName`, as it was sent. Never changes.
+    pub username: String,
+    /// Every other login that the person ever had, the present one included, folded.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub logins: BTreeSet<String>,
+    /// Who made the record.
+    pub creator: String,
+    /// `externalId` by connection.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external: BTreeMap<String, String>,
+    /// Effective `active`. The document's may be absent.
+    pub active: bool,
+    /// The administrative lock; operators only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+    /// Operators only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_changed_at: Option<Timestamp>,
+    /// When a create linked to this record again: credentials from before are void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_again: Option<Timestamp>,
+    /// Who wrote which right, and what is granted.
+    #[serde(default)]
+    pub claims: Claims,
+}
+
+/// What is kept of a group beside the document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GroupState {
+    /// Who made the record.
+    pub creator: String,
+    /// `externalId` by connection.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external: BTreeMap<String, String>,
+    /// Who wrote which right, and what is granted.
+    #[serde(default)]
+    pub claims: Claims,
+}
+
+/// Reads a record's state.
+///
+/// # Errors
+/// 500 where it is not what this room wrote; the cause goes to the log.
+pub(super) fn read_state<T: DeserializeOwned>(record: &Record) -> Result<T, ScimError> {
+    serde_json::from_str(&record.state).map_err(|error| damaged(record, &error))
+}
+
+/// Reads a record's document.
+///
+/// # Errors
+/// As [`read_state`].
+pub(super) fn read_document(record: &Record) -> Result<Map<String, Value>, ScimError> {
+    serde_json::from_str(&record.document).map_err(|error| damaged(record, &error))
+}
+
+/// Writes a state or a document.
+///
+/// # Errors
+/// 500 where it cannot be JSON.
+pub(super) fn write_text<T: Serialize>(value: &T) -> Result<String, ScimError> {
+    serde_json::to_string(value).map_err(|error| {
+        tracing::error!(%error, "a document cannot be written as JSON");
+        ScimError::internal("the resource cannot be stored; the server's log says why")
+    })
+}
+
+fn damaged(record: &Record, error: &serde_json::Error) -> ScimError {
+    tracing::error!(kind = record.kind.name(), id = %record.id, %error, "a stored resource cannot be read");
+    ScimError::internal("the stored resource cannot be read; the server's log says why")
+}

@@ -1,0 +1,92 @@
+//! What every store refuses before it looks at its data: too much at once, or what the contract excludes.
+//!
+//! Knows the contract's types only.
+
+use super::{CREATED, Predicate, Query, Step, StoreError, Transaction};
+use crate::domain::Image;
+
+/// Most conditions in one predicate.
+pub const MAX_TERMS: usize = 64;
+/// Deepest nesting of one predicate; a single condition has depth 1.
+pub const MAX_DEPTH: usize = 32;
+/// Most steps, and most members that join or leave, in one transaction.
+pub const MAX_STEPS: usize = 100_000;
+
+/// Refuses a transaction that no store may run.
+pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
+    if transaction.operation.is_empty() {
+        return Err(StoreError::Invalid("a transaction without an operation id"));
+    }
+    let mut work = 0_usize;
+    let mut created = false;
+    for step in &transaction.steps {
+        match step {
+            Step::Create { .. } => created = true,
+            Step::Members { group: CREATED, .. } if !created => {
+                return Err(StoreError::Invalid("members of a group that the transaction did not create before"));
+            }
+            Step::Members { .. } | Step::Replace { .. } | Step::Remove { .. } => {}
+        }
+        let (parts, image) = match step {
+            Step::Create { content, .. } | Step::Replace { content, .. } => (1, content.image.as_ref()),
+            Step::Members { add, remove, .. } => (add.len().saturating_add(remove.len()).max(1), None),
+            Step::Remove { .. } => (1, None),
+        };
+        work = work.saturating_add(parts);
+        match image {
+            Some(Image::Members(_) | Image::Gone) => {
+                return Err(StoreError::Invalid("an image of memberships or of absence as content"));
+            }
+            Some(Image::Organization(_) | Image::Account(_) | Image::User(_) | Image::Group(_)) | None => {}
+        }
+    }
+    if work > MAX_STEPS {
+        return Err(StoreError::TooComplex(format!(
+            "{work} steps and members in one transaction, at most {MAX_STEPS}"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a query that no store may run.
+pub(super) fn query(query: &Query) -> Result<(), StoreError> {
+    let mut terms = 0;
+    query.predicate.as_ref().map_or(Ok(()), |predicate| walk(predicate, 1, false, &mut terms))
+}
+
+fn walk(predicate: &Predicate, depth: usize, in_element: bool, terms: &mut usize) -> Result<(), StoreError> {
+    if depth > MAX_DEPTH {
+        return Err(StoreError::TooComplex(format!("conditions nested deeper than {MAX_DEPTH}")));
+    }
+    match predicate {
+        // Empty ones are constants and count as a condition, so that nothing is unlimited.
+        Predicate::All(inner) | Predicate::Any(inner) if !inner.is_empty() => {
+            inner.iter().try_for_each(|part| walk(part, depth + 1, in_element, terms))
+        }
+        Predicate::Not(inner) => walk(inner, depth + 1, in_element, terms),
+        Predicate::Element { .. }
+        | Predicate::Member(_)
+        | Predicate::MemberOf(_)
+        | Predicate::HasMembers
+        | Predicate::HasGroups
+            if in_element =>
+        {
+            Err(StoreError::Invalid("a condition on memberships or another element within an element"))
+        }
+        Predicate::Element { inner, .. } => walk(inner, depth + 1, true, terms),
+        Predicate::All(_)
+        | Predicate::Any(_)
+        | Predicate::Compare { .. }
+        | Predicate::Present { .. }
+        | Predicate::Member(_)
+        | Predicate::MemberOf(_)
+        | Predicate::HasMembers
+        | Predicate::HasGroups => {
+            *terms += 1;
+            if *terms > MAX_TERMS {
+                return Err(StoreError::TooComplex(format!("more than {MAX_TERMS} conditions")));
+            }
+            Ok(())
+        }
+    }
+}

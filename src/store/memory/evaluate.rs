@@ -1,0 +1,123 @@
+//! Queries of the reference: every predicate asked of every resource.
+
+use std::cmp::Ordering;
+
+use super::state::{Entry, State};
+use crate::store::{Comparison, Found, IndexEntry, Predicate, Query, time_key};
+
+pub(super) fn query(state: &State, query: &Query) -> Found {
+    let mut found: Vec<&Entry> = state
+        .entries()
+        .filter(|entry| !entry.record.deleted && entry.record.kind == query.kind)
+        .filter(|entry| query.organization.as_ref().is_none_or(|wanted| entry.record.organization == *wanted))
+        .filter(|entry| query.predicate.as_ref().is_none_or(|wanted| holds(state, entry, wanted)))
+        .collect();
+    let total = found.len() as u64;
+    if let Some((path, descending)) = &query.sort {
+        // Stable, so that ties stay in the order of numbers.
+        found.sort_by(|one, other| {
+            let order = missing_last(sort_key(one, path).as_deref(), sort_key(other, path).as_deref());
+            if *descending { order.reverse() } else { order }
+        });
+    }
+    let records = found
+        .into_iter()
+        .filter(|entry| query.page.after.is_none_or(|after| entry.record.number > after))
+        .skip(usize::try_from(query.page.offset).unwrap_or(usize::MAX))
+        .take(usize::try_from(query.page.count).unwrap_or(usize::MAX))
+        .map(|entry| entry.record.clone())
+        .collect();
+    Found { records, total }
+}
+
+fn missing_last(one: Option<&str>, other: Option<&str>) -> Ordering {
+    match (one, other) {
+        (Some(one), Some(other)) => one.cmp(other),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    }
+}
+
+/// A value that the resource has by itself.
+fn own(entry: &Entry, path: &str) -> Option<String> {
+    match path {
+        "id" => Some(entry.record.id.clone()),
+        "meta.created" => Some(time_key(entry.record.created)),
+        "meta.lastmodified" => Some(time_key(entry.record.modified)),
+        _ => None,
+    }
+}
+
+fn sort_key(entry: &Entry, path: &str) -> Option<String> {
+    own(entry, path).or_else(|| {
+        let at_path = entry.index.iter().filter(|value| value.path == path);
+        at_path.min_by_key(|value| (value.element, &value.value)).map(|value| value.value.clone())
+    })
+}
+
+fn holds(state: &State, entry: &Entry, predicate: &Predicate) -> bool {
+    let number = entry.record.number;
+    match predicate {
+        Predicate::All(parts) => parts.iter().all(|part| holds(state, entry, part)),
+        Predicate::Any(parts) => parts.iter().any(|part| holds(state, entry, part)),
+        Predicate::Not(inner) => !holds(state, entry, inner),
+        Predicate::Compare { path, comparison, value } => match own(entry, path) {
+            Some(own) => compare(&own, *comparison, value),
+            None => compared(&entry.index.iter().collect::<Vec<_>>(), path, *comparison, value),
+        },
+        Predicate::Present { path } => {
+            let own = ["id", "meta.created", "meta.lastmodified"];
+            own.iter().any(|own| at_or_below(own, path)) || entry.index.iter().any(|one| at_or_below(&one.path, path))
+        }
+        Predicate::Element { path, inner } => {
+            let elements = entry.index.iter().filter(|one| at_or_below(&one.path, path)).map(|one| one.element);
+            elements.into_iter().any(|element| {
+                let values: Vec<_> = entry.index.iter().filter(|one| one.element == element).collect();
+                holds_within(&values, inner)
+            })
+        }
+        Predicate::Member(member) => state.is_member(number, *member),
+        Predicate::MemberOf(group) => state.is_member(*group, number),
+        Predicate::HasMembers => state.members_of(number).next().is_some(),
+        Predicate::HasGroups => state.groups_of(number).next().is_some(),
+    }
+}
+
+/// The condition on the values of one element.
+fn holds_within(values: &[&IndexEntry], predicate: &Predicate) -> bool {
+    match predicate {
+        Predicate::All(parts) => parts.iter().all(|part| holds_within(values, part)),
+        Predicate::Any(parts) => parts.iter().any(|part| holds_within(values, part)),
+        Predicate::Not(inner) => !holds_within(values, inner),
+        Predicate::Compare { path, comparison, value } => compared(values, path, *comparison, value),
+        Predicate::Present { path } => values.iter().any(|one| at_or_below(&one.path, path)),
+        // The limits refuse these within an element.
+        Predicate::Element { .. }
+        | Predicate::Member(_)
+        | Predicate::MemberOf(_)
+        | Predicate::HasMembers
+        | Predicate::HasGroups => false,
+    }
+}
+
+fn compared(values: &[&IndexEntry], path: &str, comparison: Comparison, with: &str) -> bool {
+    values.iter().any(|one| one.path == path && compare(&one.value, comparison, with))
+}
+
+fn at_or_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':']))
+}
+
+fn compare(value: &str, comparison: Comparison, with: &str) -> bool {
+    match comparison {
+        Comparison::Equal => value == with,
+        Comparison::Contains => value.contains(with),
+        Comparison::StartsWith => value.starts_with(with),
+        Comparison::EndsWith => value.ends_with(with),
+        Comparison::Greater => value > with,
+        Comparison::GreaterOrEqual => value >= with,
+        Comparison::Less => value < with,
+        Comparison::LessOrEqual => value <= with,
+    }
+}

@@ -1,0 +1,455 @@
+//! From query to SQL: every value a bound parameter, every text compared by code points.
+//!
+//! A search has up to three statements: the **candidates** (a cheap superset by the value index, where the predicate
+//! has one), the **count** and the **numbers** of one page. Documents are read by number afterwards, so that no
+//! sort or count carries them.
+
+use rusqlite::types::Value;
+
+use super::steps::signed;
+use crate::store::{Comparison, Kind, Predicate, Query};
+
+/// SQL with its parameters, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Statement {
+    pub(super) text: String,
+    pub(super) values: Vec<Value>,
+}
+
+impl Statement {
+    fn push(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    fn bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self.push("?")
+    }
+
+    fn append(&mut self, other: Self) -> &mut Self {
+        self.values.extend(other.values);
+        self.push(&other.text)
+    }
+}
+
+/// How many fulfil the query.
+pub(super) fn count(query: &Query, candidates: Option<&Candidates>) -> Statement {
+    let mut sql = Statement::default();
+    sql.push("SELECT count(*) FROM resource r WHERE ");
+    conditions(&mut sql, query, candidates);
+    sql
+}
+
+/// The numbers of one page, in order.
+pub(super) fn numbers(query: &Query, candidates: Option<&Candidates>) -> Statement {
+    let mut sql = Statement::default();
+    sql.push("SELECT r.number FROM resource r WHERE ");
+    conditions(&mut sql, query, candidates);
+    if let Some(after) = query.page.after {
+        sql.push(" AND r.number > ").bind(after);
+    }
+    sql.push(" ORDER BY ");
+    if let Some((path, descending)) = &query.sort {
+        sort(&mut sql, path, *descending);
+    }
+    sql.push("r.number LIMIT ").bind(signed(query.page.count));
+    sql.push(" OFFSET ").bind(signed(query.page.offset));
+    sql
+}
+
+fn conditions(sql: &mut Statement, query: &Query, candidates: Option<&Candidates>) {
+    // A unary plus keeps the engine from listing the whole organization where candidates are few.
+    let plain = if candidates.is_some() { "+" } else { "" };
+    sql.push("r.deleted = 0 AND ").push(plain).push("r.kind = ").bind(query.kind.name().to_owned());
+    if let Some(organization) = &query.organization {
+        sql.push(" AND ").push(plain).push("r.organization = ").bind(organization.clone());
+    }
+    if let Some(candidates) = candidates {
+        sql.push(" AND r.number IN (").append(candidates.numbers.clone()).push(")");
+    }
+    if let Some(wanted) = &query.predicate {
+        sql.push(" AND ");
+        predicate(sql, wanted, false);
+    }
+}
+
+fn sort(sql: &mut Statement, path: &str, descending: bool) {
+    let direction = if descending { " DESC, " } else { " ASC, " };
+    match own(path) {
+        Some(Own::Id) => sql.push("r.id").push(direction),
+        Some(Own::Created) => sql.push("r.created").push(direction),
+        Some(Own::Modified) => sql.push("r.modified").push(direction),
+        None => {
+            sql.push("(SELECT a.value FROM attribute a WHERE a.number = r.number AND a.path = ");
+            path_number(sql, path);
+            sql.push(" ORDER BY a.element, a.value LIMIT 1)");
+            sql.push(if descending { " DESC NULLS FIRST, " } else { " ASC NULLS LAST, " })
+        }
+    };
+}
+
+/// A path that is a column of the resource itself.
+enum Own {
+    Id,
+    Created,
+    Modified,
+}
+
+fn own(path: &str) -> Option<Own> {
+    match path {
+        "id" => Some(Own::Id),
+        "meta.created" => Some(Own::Created),
+        "meta.lastmodified" => Some(Own::Modified),
+        _ => None,
+    }
+}
+
+/// A condition on `r`, or, within an element, on the element of `e`.
+fn predicate(sql: &mut Statement, wanted: &Predicate, in_element: bool) {
+    match wanted {
+        Predicate::All(parts) => join(sql, parts, " AND ", "1", in_element),
+        Predicate::Any(parts) => join(sql, parts, " OR ", "0", in_element),
+        Predicate::Not(inner) => {
+            sql.push("NOT (");
+            predicate(sql, inner, in_element);
+            sql.push(")");
+        }
+        Predicate::Compare { path, comparison, value } => match own(path).filter(|_| !in_element) {
+            Some(Own::Id) => compare(sql, "r.id", *comparison, value),
+            Some(Own::Created) => compare(sql, TIME_OF_CREATION, *comparison, value),
+            Some(Own::Modified) => compare(sql, TIME_OF_CHANGE, *comparison, value),
+            None => {
+                some_attribute(sql, in_element);
+                sql.push(" AND a.path = ");
+                path_number(sql, path);
+                sql.push(" AND ");
+                // The unary plus keeps the engine from walking a range of values once for each resource.
+                compare(sql, "+a.value", *comparison, value);
+                sql.push(")");
+            }
+        },
+        Predicate::Present { path } => {
+            if !in_element && ["id", "meta", "meta.created", "meta.lastmodified"].contains(&path.as_str()) {
+                sql.push("1");
+                return;
+            }
+            some_attribute(sql, in_element);
+            sql.push(" AND a.path IN ");
+            paths_from(sql, path);
+            sql.push(")");
+        }
+        Predicate::Element { path, inner } => {
+            sql.push("EXISTS (SELECT 1 FROM attribute e WHERE e.number = r.number AND e.path IN ");
+            paths_from(sql, path);
+            sql.push(" AND (");
+            predicate(sql, inner, true);
+            sql.push("))");
+        }
+        Predicate::Member(member) => {
+            sql.push("EXISTS (SELECT 1 FROM membership m WHERE m.group_number = r.number AND m.member_number = ");
+            sql.bind(*member).push(")");
+        }
+        Predicate::MemberOf(group) => {
+            sql.push("EXISTS (SELECT 1 FROM membership m WHERE m.member_number = r.number AND m.group_number = ");
+            sql.bind(*group).push(")");
+        }
+        Predicate::HasMembers => {
+            sql.push("EXISTS (SELECT 1 FROM membership m WHERE m.group_number = r.number)");
+        }
+        Predicate::HasGroups => {
+            sql.push("EXISTS (SELECT 1 FROM membership m WHERE m.member_number = r.number)");
+        }
+    }
+}
+
+fn join(sql: &mut Statement, parts: &[Predicate], between: &str, empty: &str, in_element: bool) {
+    if parts.is_empty() {
+        sql.push(empty);
+        return;
+    }
+    sql.push("(");
+    for (place, part) in parts.iter().enumerate() {
+        if place > 0 {
+            sql.push(between);
+        }
+        predicate(sql, part, in_element);
+    }
+    sql.push(")");
+}
+
+/// Opens a look for one searchable value of the resource; the caller adds conditions and the closing bracket.
+fn some_attribute(sql: &mut Statement, in_element: bool) {
+    sql.push("EXISTS (SELECT 1 FROM attribute a WHERE a.number = r.number");
+    if in_element {
+        sql.push(" AND a.element = e.element");
+    }
+}
+
+fn path_number(sql: &mut Statement, path: &str) {
+    sql.push("(SELECT p.number FROM path p WHERE p.name = ").bind(path.to_owned()).push(")");
+}
+
+/// The path itself and those below it. `/` and `;` are the next characters after `.` and `:`.
+fn paths_from(sql: &mut Statement, path: &str) {
+    sql.push("(SELECT p.number FROM path p WHERE p.name = ").bind(path.to_owned());
+    for (first, end) in [('.', '/'), (':', ';')] {
+        sql.push(" OR (p.name >= ").bind(format!("{path}{first}"));
+        sql.push(" AND p.name < ").bind(format!("{path}{end}")).push(")");
+    }
+    sql.push(")");
+}
+
+// As `time_key` writes them.
+const TIME_OF_CREATION: &str = "printf('%020d', r.created + 10000000000000000)";
+const TIME_OF_CHANGE: &str = "printf('%020d', r.modified + 10000000000000000)";
+
+fn compare(sql: &mut Statement, what: &str, comparison: Comparison, value: &str) {
+    let operator = match comparison {
+        Comparison::Equal => " = ",
+        Comparison::Greater => " > ",
+        Comparison::GreaterOrEqual => " >= ",
+        Comparison::Less => " < ",
+        Comparison::LessOrEqual => " <= ",
+        Comparison::Contains => {
+            sql.push("instr(").push(what).push(", ").bind(value.to_owned()).push(") > 0");
+            return;
+        }
+        Comparison::StartsWith => {
+            sql.push("(").push(what).push(" >= ").bind(value.to_owned());
+            if let Some(end) = after_prefix(value) {
+                sql.push(" AND ").push(what).push(" < ").bind(end);
+            }
+            sql.push(")");
+            return;
+        }
+        Comparison::EndsWith => {
+            // By bytes, which for UTF-8 is the same as by characters. A start of zero would be the beginning.
+            if value.is_empty() {
+                sql.push("1");
+                return;
+            }
+            let start = i64::try_from(value.len()).map_or(i64::MIN, |length| -length);
+            sql.push("substr(CAST(").push(what).push(" AS BLOB), ").bind(start);
+            sql.push(") = ").bind(value.as_bytes().to_vec());
+            return;
+        }
+    };
+    sql.push(what).push(operator).bind(value.to_owned());
+}
+
+/// The least text that is greater than all texts with this prefix; `None` where there is none.
+fn after_prefix(prefix: &str) -> Option<String> {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // The range of characters knows the gap of the surrogates.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
+/// A superset of what a predicate finds, by index.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Candidates {
+    /// Selects their numbers.
+    pub(super) numbers: Statement,
+    /// By equality, not by a range.
+    exact: bool,
+}
+
+impl Candidates {
+    /// How many there are, counted no further than the limit.
+    pub(super) fn count_to(&self, limit: u32) -> Statement {
+        let mut sql = Statement::default();
+        sql.push("SELECT count(*) FROM (").append(self.numbers.clone()).push(" LIMIT ").bind(limit).push(")");
+        sql
+    }
+}
+
+/// The candidates of a predicate, where one of its conditions can be looked up.
+pub(super) fn candidates(kind: Kind, wanted: &Predicate) -> Option<Candidates> {
+    match wanted {
+        Predicate::All(parts) => {
+            let mut found = parts.iter().filter_map(|part| candidates(kind, part));
+            let first = found.next()?;
+            if first.exact { Some(first) } else { Some(found.find(|other| other.exact).unwrap_or(first)) }
+        }
+        Predicate::Any(parts) => {
+            let found = parts.iter().map(|part| candidates(kind, part)).collect::<Option<Vec<_>>>()?;
+            let exact = found.iter().all(|part| part.exact);
+            let mut numbers = Statement::default();
+            for part in found {
+                if !numbers.text.is_empty() {
+                    numbers.push(" UNION ALL ");
+                }
+                numbers.append(part.numbers);
+            }
+            if numbers.text.is_empty() { None } else { Some(Candidates { numbers, exact }) }
+        }
+        // A superset still: the value is somewhere, in this element or another.
+        Predicate::Element { inner, .. } => candidates(kind, inner),
+        Predicate::Compare { path, comparison, value } => looked_up(kind, path, *comparison, value),
+        Predicate::Member(member) => {
+            let mut numbers = Statement::default();
+            numbers.push("SELECT m.group_number FROM membership m WHERE m.member_number = ").bind(*member);
+            Some(Candidates { numbers, exact: true })
+        }
+        Predicate::MemberOf(group) => {
+            let mut numbers = Statement::default();
+            numbers.push("SELECT m.member_number FROM membership m WHERE m.group_number = ").bind(*group);
+            Some(Candidates { numbers, exact: true })
+        }
+        Predicate::Not(_) | Predicate::Present { .. } | Predicate::HasMembers | Predicate::HasGroups => None,
+    }
+}
+
+fn looked_up(kind: Kind, path: &str, comparison: Comparison, value: &str) -> Option<Candidates> {
+    let exact = comparison == Comparison::Equal;
+    if !exact && (comparison != Comparison::StartsWith || value.is_empty()) {
+        return None;
+    }
+    let mut numbers = Statement::default();
+    match own(path) {
+        Some(Own::Id) => {
+            numbers.push("SELECT i.number FROM resource i WHERE i.kind = ").bind(kind.name().to_owned());
+            numbers.push(" AND ");
+            compare(&mut numbers, "i.id", comparison, value);
+        }
+        Some(Own::Created | Own::Modified) => return None,
+        None => {
+            numbers.push("SELECT a.number FROM attribute a WHERE a.path = ");
+            path_number(&mut numbers, path);
+            numbers.push(" AND ");
+            compare(&mut numbers, "a.value", comparison, value);
+        }
+    }
+    Some(Candidates { numbers, exact })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, params_from_iter};
+
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::store::Page;
+    use crate::store::sqlite::migrations;
+
+    fn ledger() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::migrate(&mut connection, &migrations::ALL, Timestamp(0)).unwrap();
+        connection
+    }
+
+    /// The engine's plan, one step a line.
+    fn plan(statement: &Statement) -> String {
+        let connection = ledger();
+        let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.text)).unwrap();
+        let steps = explained.query_map(params_from_iter(&statement.values), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(|step| step.unwrap() + "\n").collect()
+    }
+
+    fn query(organization: Option<&str>, predicate: Option<Predicate>, after: Option<u32>) -> Query {
+        let page = Page { offset: 0, count: 10, after };
+        let organization = organization.map(str::to_owned);
+        Query { kind: Kind::User, organization, predicate, sort: None, page }
+    }
+
+    fn compared(path: &str, comparison: Comparison) -> Predicate {
+        Predicate::Compare { path: path.to_owned(), comparison, value: "x".to_owned() }
+    }
+
+    #[test]
+    fn listing_walks_a_narrow_index_in_order() {
+        let within = plan(&numbers(&query(Some("one"), None, Some(7)), None));
+        assert!(within.contains("COVERING INDEX resource_listed (kind=? AND organization=? AND rowid>?)"), "{within}");
+        let everywhere = plan(&numbers(&query(None, None, Some(7)), None));
+        assert!(everywhere.contains("COVERING INDEX resource_listed_everywhere (kind=? AND rowid>?)"), "{everywhere}");
+        let counted = plan(&count(&query(Some("one"), None, None), None));
+        assert!(counted.contains("COVERING INDEX resource_listed (kind=? AND organization=?)"), "{counted}");
+        assert!(![within, everywhere, counted].concat().contains("TEMP B-TREE"));
+    }
+
+    #[test]
+    fn a_value_that_is_looked_up_comes_from_the_index() {
+        for (predicate, index) in [
+            (compared("username", Comparison::Equal), "attribute_value (path=? AND value=?)"),
+            (compared("username", Comparison::StartsWith), "attribute_value (path=? AND value>? AND value<?)"),
+            (compared("id", Comparison::Equal), "sqlite_autoindex_resource_1 (kind=? AND id=?)"),
+            (Predicate::Member(1), "membership_member (member_number=?)"),
+            (Predicate::MemberOf(1), "PRIMARY KEY (group_number=?)"),
+        ] {
+            let query = query(Some("one"), Some(predicate), None);
+            let candidates = candidates(query.kind, query.predicate.as_ref().unwrap()).unwrap();
+            for statement in [numbers(&query, Some(&candidates)), count(&query, Some(&candidates))] {
+                let plan = plan(&statement);
+                assert!(plan.starts_with("SEARCH r USING INTEGER PRIMARY KEY (rowid=?)\n"), "{plan}");
+                assert!(plan.contains(index), "{plan}");
+                assert!(!plan.contains("SCAN"), "{plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_conditions_look_at_one_resource_at_a_time() {
+        let inner = Box::new(Predicate::Not(Box::new(compared("emails.value", Comparison::Less))));
+        for wanted in [
+            Predicate::Not(Box::new(compared("username", Comparison::Equal))),
+            compared("username", Comparison::Contains),
+            compared("username", Comparison::EndsWith),
+            compared("username", Comparison::Greater),
+            Predicate::Present { path: "emails".to_owned() },
+            Predicate::Element { path: "emails".to_owned(), inner },
+        ] {
+            let mut query = query(Some("one"), Some(wanted.clone()), None);
+            query.sort = Some(("username".to_owned(), false));
+            assert_eq!(candidates(Kind::User, &wanted), None);
+            let plan = plan(&numbers(&query, None));
+            assert!(plan.contains("COVERING INDEX resource_listed (kind=? AND organization=?)"), "{plan}");
+            for line in plan.lines().filter(|line| line.contains(" a ") || line.contains(" e ")) {
+                assert!(line.contains("USING PRIMARY KEY (number=? AND path=?"), "{plan}");
+            }
+            assert!(!plan.contains("SCAN"), "{plan}");
+        }
+    }
+
+    #[test]
+    fn the_most_selective_condition_gives_the_candidates() {
+        let both = Predicate::All(vec![
+            compared("a", Comparison::Contains),
+            compared("b", Comparison::StartsWith),
+            compared("c", Comparison::Equal),
+        ]);
+        assert_eq!(candidates(Kind::User, &both), candidates(Kind::User, &compared("c", Comparison::Equal)));
+        let open = Predicate::Any(vec![compared("c", Comparison::Equal), compared("d", Comparison::Contains)]);
+        assert_eq!(candidates(Kind::User, &open), None, "one open branch opens all");
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_sql() {
+        let evil = "x' OR 1=1; --";
+        let wanted = Predicate::All(vec![
+            Predicate::Compare { path: evil.into(), comparison: Comparison::Contains, value: evil.into() },
+            Predicate::Element { path: evil.into(), inner: Box::new(Predicate::Present { path: evil.into() }) },
+        ]);
+        let mut query = query(Some(evil), Some(wanted), None);
+        query.sort = Some((evil.to_owned(), true));
+        for statement in [numbers(&query, None), count(&query, None)] {
+            assert!(!statement.text.contains("OR 1=1"));
+            assert_eq!(statement.text.matches('?').count(), statement.values.len());
+            ledger().prepare(&statement.text).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_where_the_next_begins() {
+        assert_eq!(after_prefix("ab").as_deref(), Some("ac"));
+        assert_eq!(after_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(after_prefix("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(after_prefix("\u{10FFFF}"), None);
+        assert_eq!(after_prefix(""), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! A small pool of connections that only read, used on threads that may block.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use super::faults::on_read;
+use super::open::open_reader;
+use crate::store::StoreError;
+
+/// Most reads at a time; whoever comes later waits.
+const READERS: usize = 4;
+
+/// The pool. Connections are opened when first needed; one that failed is not used again.
+pub(super) struct Readers {
+    file: PathBuf,
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { file, permits: Arc::new(Semaphore::new(READERS)), idle: Arc::default() }
+    }
+
+    /// Runs one read on one consistent state.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        let (file, idle) = (self.file.clone(), Arc::clone(&self.idle));
+        let done = tokio::task::spawn_blocking(move || {
+            let waiting = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = match waiting {
+                Some(connection) => connection,
+                None => open_reader(&file).map_err(|error| on_read(&error))?,
+            };
+            let result = in_transaction(&mut connection, work)?;
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            Ok(result)
+        });
+        done.await.map_err(|error| StoreError::Unavailable(format!("a read did not end: {error}")))?
+    }
+
+    /// Runs one read on this thread, on a connection of its own.
+    pub(super) fn read_here<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = open_reader(&self.file).map_err(|error| on_read(&error))?;
+        in_transaction(&mut connection, work)
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// All statements of one read see the same state.
+fn in_transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(|error| on_read(&error))?;
+    let result = work(&transaction)?;
+    transaction.finish().map_err(|error| on_read(&error))?;
+    Ok(result)
+}

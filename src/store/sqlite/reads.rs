@@ -1,0 +1,171 @@
+//! The statements that read.
+
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Type};
+
+use super::emit::{self, Statement};
+use super::faults::on_read;
+use super::head::{self, LogRow};
+use super::steps::signed;
+use crate::domain::{Change, Number, Timestamp};
+use crate::store::{Found, Kind, LogEntry, Member, Query, Record, StoreError, UniqueKey};
+
+/// Up to how many candidates are cheaper one by one than a walk over the organization.
+const FEW: u32 = 10_000;
+
+pub(super) fn get(connection: &Connection, kind: Kind, id: &str) -> Result<Option<Record>, StoreError> {
+    one(connection, concat_record!("WHERE r.kind = ?1 AND r.id = ?2"), params![kind.name(), id])
+}
+
+pub(super) fn holder(connection: &Connection, key: &UniqueKey) -> Result<Option<Record>, StoreError> {
+    one(
+        connection,
+        concat_record!("JOIN unique_key k ON k.number = r.number WHERE k.scope = ?1 AND k.value = ?2"),
+        params![key.scope, key.value],
+    )
+}
+
+pub(super) fn records(connection: &Connection, numbers: &[Number]) -> Result<Vec<Record>, StoreError> {
+    numbers
+        .iter()
+        .filter_map(|number| one(connection, concat_record!("WHERE r.number = ?1"), [number]).transpose())
+        .collect()
+}
+
+pub(super) fn groups_of(connection: &Connection, member: Number) -> Result<Vec<Record>, StoreError> {
+    let text = concat_record!(
+        "JOIN membership m ON m.group_number = r.number WHERE m.member_number = ?1 ORDER BY m.group_number"
+    );
+    let read = || connection.prepare_cached(text)?.query_map([member], record)?.collect::<Result<Vec<_>, _>>();
+    read().map_err(|error| on_read(&error))
+}
+
+pub(super) fn members(
+    connection: &Connection,
+    group: Number,
+    after: Option<Number>,
+    limit: u64,
+) -> Result<Vec<Member>, StoreError> {
+    let after = after.map_or(-1, i64::from);
+    let read = || {
+        connection
+            .prepare_cached(
+                "SELECT r.number, r.kind, r.id FROM membership m CROSS JOIN resource r ON r.number = m.member_number
+                 WHERE m.group_number = ?1 AND m.member_number > ?2 ORDER BY m.member_number LIMIT ?3",
+            )?
+            .query_map(params![group, after, signed(limit)], |row| Ok((row.get(0)?, kind(row, 1)?, row.get(2)?)))?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(|error| on_read(&error))
+}
+
+pub(super) fn members_among(
+    connection: &Connection,
+    group: Number,
+    of: Vec<Number>,
+) -> Result<Vec<Number>, StoreError> {
+    let read = || {
+        let mut statement =
+            connection.prepare_cached("SELECT 1 FROM membership WHERE group_number = ?1 AND member_number = ?2")?;
+        let mut found = Vec::new();
+        for number in of {
+            if statement.exists([group, number])? {
+                found.push(number);
+            }
+        }
+        Ok(found)
+    };
+    read().map_err(|error: rusqlite::Error| on_read(&error))
+}
+
+pub(super) fn tail(connection: &Connection, after: u64, limit: u64) -> Result<Vec<LogEntry>, StoreError> {
+    let read = || {
+        let epoch = head::read(connection)?.revision.epoch;
+        connection
+            .prepare_cached(
+                "SELECT epoch, number, at, body, hash FROM change_log
+                 WHERE epoch = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+            )?
+            .query_map(params![epoch, signed(after), signed(limit)], LogRow::read)?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(|error: rusqlite::Error| on_read(&error))?.into_iter().map(entry).collect()
+}
+
+fn entry(row: LogRow) -> Result<LogEntry, StoreError> {
+    let changes = changes(&row)?;
+    Ok(LogEntry { revision: row.revision, hash: row.hash, at: row.at, changes })
+}
+
+/// The changes that a row of the log records.
+pub(super) fn changes(row: &LogRow) -> Result<Vec<Change>, StoreError> {
+    serde_json::from_str(&row.body)
+        .map_err(|error| StoreError::Damaged(format!("the body of revision {}: {error}", row.revision)))
+}
+
+pub(super) fn query(connection: &Connection, query: &Query) -> Result<Found, StoreError> {
+    let mut candidates = query.predicate.as_ref().and_then(|wanted| emit::candidates(query.kind, wanted));
+    if let Some(some) = &candidates
+        && number(connection, &some.count_to(FEW + 1))? > i64::from(FEW)
+    {
+        candidates = None;
+    }
+    let total = number(connection, &emit::count(query, candidates.as_ref()))?;
+    let total = u64::try_from(total).map_err(|_| StoreError::Damaged("a negative count".to_owned()))?;
+    if query.page.count == 0 || total == 0 {
+        return Ok(Found { records: Vec::new(), total });
+    }
+    let page = emit::numbers(query, candidates.as_ref());
+    let read = || {
+        connection
+            .prepare_cached(&page.text)?
+            .query_map(params_from_iter(&page.values), |row| row.get(0))?
+            .collect::<Result<Vec<Number>, _>>()
+    };
+    let numbers = read().map_err(|error| on_read(&error))?;
+    Ok(Found { records: records(connection, &numbers)?, total })
+}
+
+fn number(connection: &Connection, statement: &Statement) -> Result<i64, StoreError> {
+    let read =
+        || connection.prepare_cached(&statement.text)?.query_one(params_from_iter(&statement.values), |row| row.get(0));
+    read().map_err(|error| on_read(&error))
+}
+
+fn one(connection: &Connection, text: &str, values: impl rusqlite::Params) -> Result<Option<Record>, StoreError> {
+    let read = || connection.prepare_cached(text)?.query_one(values, record).optional();
+    read().map_err(|error| on_read(&error))
+}
+
+/// `SELECT` of a whole record, with what follows `FROM resource r`.
+macro_rules! concat_record {
+    ($rest:literal) => {
+        concat!(
+            "SELECT r.number, r.kind, r.id, r.organization, r.version, r.document, r.state, r.deleted, r.created, ",
+            "r.modified FROM resource r ",
+            $rest
+        )
+    };
+}
+use concat_record;
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        number: row.get(0)?,
+        kind: kind(row, 1)?,
+        id: row.get(2)?,
+        organization: row.get(3)?,
+        version: head::unsigned(row, 4)?,
+        document: row.get(5)?,
+        state: row.get(6)?,
+        deleted: row.get(7)?,
+        created: Timestamp(row.get(8)?),
+        modified: Timestamp(row.get(9)?),
+    })
+}
+
+fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<Kind> {
+    let name = row.get_ref(column)?.as_str()?;
+    Kind::parse(name).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, format!("no kind is called {name}").into())
+    })
+}

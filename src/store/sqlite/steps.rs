@@ -1,0 +1,383 @@
+//! One transaction's steps in SQL, within the savepoint that the writer opened for it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::faults::Fault;
+use super::head::{Ledger, unsigned};
+use super::images;
+use crate::domain::{Change, Image, MemberChange, Number, Revision, Timestamp};
+use crate::store::{CREATED, Committed, Content, IndexEntry, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
+
+/// The numbers of index paths that the writer has seen. Forgotten when a savepoint is rolled back.
+pub(super) type Paths = HashMap<String, i64>;
+
+/// What a transaction came to, before the commit.
+pub(super) enum Ran {
+    /// It takes this revision.
+    New { committed: Committed, changes: Vec<Change> },
+    /// It happened before.
+    Repeated(Committed),
+}
+
+/// Runs a whole transaction and moves the ledger on by one revision.
+pub(super) fn run(
+    connection: &Connection,
+    paths: &mut Paths,
+    ledger: &mut Ledger,
+    transaction: &Transaction,
+) -> Result<Ran, Fault> {
+    if let Some(committed) = repeated(connection, &transaction.operation)? {
+        return Ok(Ran::Repeated(committed));
+    }
+    let mut scribe =
+        Scribe { connection, paths, next_number: &mut ledger.next_number, at: transaction.at, changes: Vec::new() };
+    let outcomes = transaction.steps.iter().map(|step| scribe.step(step)).collect::<Result<Vec<Outcome>, Fault>>()?;
+    let changes = scribe.changes;
+
+    let body = serde_json::to_string(&changes).map_err(unwritable)?;
+    ledger.advance(transaction.at, &body);
+    let revision = ledger.revision;
+    connection
+        .prepare_cached(
+            "INSERT INTO change_log (epoch, number, operation, at, body, outcomes, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            revision.epoch,
+            signed(revision.number),
+            transaction.operation,
+            transaction.at.0,
+            body,
+            encode(&outcomes)?,
+            ledger.hash
+        ])?;
+    Ok(Ran::New { committed: Committed { revision, outcomes }, changes })
+}
+
+/// What the same operation came to before.
+fn repeated(connection: &Connection, operation: &str) -> Result<Option<Committed>, Fault> {
+    let row: Option<(u32, u64, String)> = connection
+        .prepare_cached("SELECT epoch, number, outcomes FROM change_log WHERE operation = ?1")?
+        .query_one([operation], |row| Ok((row.get(0)?, unsigned(row, 1)?, row.get(2)?)))
+        .optional()?;
+    row.map(|(epoch, number, outcomes)| {
+        Ok(Committed { revision: Revision { epoch, number }, outcomes: decode(&outcomes)? })
+    })
+    .transpose()
+}
+
+struct Scribe<'a> {
+    connection: &'a Connection,
+    paths: &'a mut Paths,
+    next_number: &'a mut Number,
+    at: Timestamp,
+    changes: Vec<Change>,
+}
+
+/// What a step must know of a resource before it writes.
+struct Present {
+    kind: String,
+    version: u64,
+    created: Timestamp,
+    modified: Timestamp,
+}
+
+impl Scribe<'_> {
+    fn step(&mut self, step: &Step) -> Result<Outcome, Fault> {
+        match step {
+            Step::Create { kind, id, organization, content } => self.create(*kind, id, organization, content),
+            Step::Replace { number, expected, content } => self.replace(*number, *expected, content),
+            Step::Members { group, expected, add, remove } => {
+                // The limits saw a create before; the newest number is its.
+                let group = if *group == CREATED { self.next_number.saturating_sub(1) } else { *group };
+                self.members(group, *expected, add, remove)
+            }
+            Step::Remove { number, expected } => self.remove(*number, *expected),
+        }
+    }
+
+    fn create(&mut self, kind: Kind, id: &str, organization: &str, content: &Content) -> Result<Outcome, Fault> {
+        let number = *self.next_number;
+        let next = number.checked_add(1).ok_or_else(|| StoreError::Unavailable("no resource number is left".into()))?;
+        let inserted = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO resource
+                     (number, kind, id, organization, version, deleted, created, modified, document, state)
+                 VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?6, ?7, ?8)
+                 ON CONFLICT (kind, id) DO NOTHING",
+            )?
+            .execute(params![
+                number,
+                kind.name(),
+                id,
+                organization,
+                content.deleted,
+                self.at.0,
+                content.document,
+                content.state
+            ])?;
+        if inserted == 0 {
+            return Err(StoreError::Exists { kind, id: id.to_owned() }.into());
+        }
+        *self.next_number = next;
+        for key in &content.unique {
+            self.claim(number, key)?;
+        }
+        for entry in &content.index {
+            self.index(number, entry)?;
+        }
+        self.image(number, content.image.as_ref())?;
+        Ok(Outcome { number, version: 1, created: self.at, modified: self.at, changed: true })
+    }
+
+    fn replace(&mut self, number: Number, expected: Option<u64>, content: &Content) -> Result<Outcome, Fault> {
+        let present = self.present(number, expected)?;
+        let version = present.version + 1;
+        self.connection
+            .prepare_cached(
+                "UPDATE resource SET version = ?2, deleted = ?3, modified = ?4, document = ?5, state = ?6
+                 WHERE number = ?1",
+            )?
+            .execute(params![number, signed(version), content.deleted, self.at.0, content.document, content.state])?;
+        self.connection.prepare_cached("DELETE FROM unique_key WHERE number = ?1")?.execute([number])?;
+        for key in &content.unique {
+            self.claim(number, key)?;
+        }
+        self.reindex(number, &content.index)?;
+        self.image(number, content.image.as_ref())?;
+        Ok(Outcome { number, version, created: present.created, modified: self.at, changed: true })
+    }
+
+    fn members(
+        &mut self,
+        group: Number,
+        expected: Option<u64>,
+        add: &[Number],
+        remove: &[Number],
+    ) -> Result<Outcome, Fault> {
+        let present = self.present(group, expected)?;
+        if present.kind != Kind::Group.name() {
+            return Err(StoreError::NotFound(group).into());
+        }
+        let joining: BTreeSet<Number> = add.iter().copied().collect();
+        let leaving: BTreeSet<Number> = remove.iter().copied().collect();
+        let mut change = MemberChange::default();
+        for &member in leaving.difference(&joining) {
+            let gone = self
+                .connection
+                .prepare_cached("DELETE FROM membership WHERE group_number = ?1 AND member_number = ?2")?
+                .execute([group, member])?;
+            if gone > 0 {
+                change.removed.push(member);
+            }
+        }
+        for &member in &joining {
+            let exists =
+                self.connection.prepare_cached("SELECT 1 FROM resource WHERE number = ?1")?.exists([member])?;
+            if !exists {
+                return Err(StoreError::NotFound(member).into());
+            }
+            let new = self
+                .connection
+                .prepare_cached(
+                    "INSERT INTO membership (group_number, member_number) VALUES (?1, ?2)
+                     ON CONFLICT (group_number, member_number) DO NOTHING",
+                )?
+                .execute([group, member])?;
+            if new > 0 {
+                change.added.push(member);
+            }
+        }
+        if change == MemberChange::default() {
+            let Present { version, created, modified, .. } = present;
+            return Ok(Outcome { number: group, version, created, modified, changed: false });
+        }
+        self.changes.push(Change { number: group, image: Image::Members(change) });
+        self.touch(group)?;
+        Ok(Outcome {
+            number: group,
+            version: present.version + 1,
+            created: present.created,
+            modified: self.at,
+            changed: true,
+        })
+    }
+
+    fn remove(&mut self, number: Number, expected: Option<u64>) -> Result<Outcome, Fault> {
+        let present = self.present(number, expected)?;
+        let parents = self
+            .connection
+            .prepare_cached("SELECT group_number FROM membership WHERE member_number = ?1 AND group_number <> ?1")?
+            .query_map([number], |row| row.get(0))?
+            .collect::<Result<Vec<Number>, _>>()?;
+        let known = self
+            .connection
+            .prepare_cached(
+                "SELECT 1 FROM image WHERE number = ?1
+                 UNION ALL SELECT 1 FROM membership WHERE group_number = ?1
+                 UNION ALL SELECT 1 FROM membership WHERE member_number = ?1",
+            )?
+            .exists([number])?;
+        // Index, keys, memberships and image go by their references.
+        self.connection.prepare_cached("DELETE FROM resource WHERE number = ?1")?.execute([number])?;
+        for group in parents {
+            self.touch(group)?;
+        }
+        if known {
+            self.changes.push(Change { number, image: Image::Gone });
+        }
+        let Present { version, created, .. } = present;
+        Ok(Outcome { number, version, created, modified: self.at, changed: true })
+    }
+
+    /// The resource, where it is there and has the expected version.
+    fn present(&self, number: Number, expected: Option<u64>) -> Result<Present, Fault> {
+        let present = self
+            .connection
+            .prepare_cached("SELECT kind, version, created, modified FROM resource WHERE number = ?1")?
+            .query_one([number], |row| {
+                Ok(Present {
+                    kind: row.get(0)?,
+                    version: unsigned(row, 1)?,
+                    created: Timestamp(row.get(2)?),
+                    modified: Timestamp(row.get(3)?),
+                })
+            })
+            .optional()?
+            .ok_or(StoreError::NotFound(number))?;
+        if expected.is_some_and(|version| version != present.version) {
+            return Err(StoreError::VersionMismatch { current: present.version }.into());
+        }
+        Ok(present)
+    }
+
+    /// A new version of a group whose members changed.
+    fn touch(&self, group: Number) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached("UPDATE resource SET version = version + 1, modified = ?2 WHERE number = ?1")?
+            .execute(params![group, self.at.0])?;
+        Ok(())
+    }
+
+    /// Takes a unique key; the constraint decides.
+    fn claim(&self, number: Number, key: &UniqueKey) -> Result<(), Fault> {
+        let taken = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO unique_key (scope, value, number) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (scope, value) DO UPDATE SET number = excluded.number
+                 WHERE unique_key.number = excluded.number",
+            )?
+            .execute(params![key.scope, key.value, number])?;
+        if taken == 0 { Err(StoreError::Taken(key.clone()).into()) } else { Ok(()) }
+    }
+
+    fn index(&mut self, number: Number, entry: &IndexEntry) -> Result<(), Fault> {
+        let path = self.path(&entry.path)?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO attribute (number, path, element, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![number, path, entry.element, entry.value])?;
+        Ok(())
+    }
+
+    /// Writes only what differs: most replacements change little of the index.
+    fn reindex(&mut self, number: Number, index: &[IndexEntry]) -> Result<(), Fault> {
+        let before = self
+            .connection
+            .prepare_cached(
+                "SELECT p.name, a.element, a.value, a.path FROM attribute a JOIN path p ON p.number = a.path
+                 WHERE a.number = ?1",
+            )?
+            .query_map([number], |row| {
+                Ok((IndexEntry { path: row.get(0)?, element: row.get(1)?, value: row.get(2)? }, row.get(3)?))
+            })?
+            .collect::<Result<BTreeMap<IndexEntry, i64>, _>>()?;
+        let after: BTreeSet<&IndexEntry> = index.iter().collect();
+        for (entry, path) in before.iter().filter(|(entry, _)| !after.contains(entry)) {
+            self.connection
+                .prepare_cached(
+                    "DELETE FROM attribute WHERE number = ?1 AND path = ?2 AND element = ?3 AND value = ?4",
+                )?
+                .execute(params![number, path, entry.element, entry.value])?;
+        }
+        for entry in after.into_iter().filter(|entry| !before.contains_key(entry)) {
+            self.index(number, entry)?;
+        }
+        Ok(())
+    }
+
+    /// The number of an index path, given when it is first seen.
+    fn path(&mut self, name: &str) -> Result<i64, Fault> {
+        if let Some(&number) = self.paths.get(name) {
+            return Ok(number);
+        }
+        self.connection
+            .prepare_cached("INSERT INTO path (name) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([name])?;
+        let number = self
+            .connection
+            .prepare_cached("SELECT number FROM path WHERE name = ?1")?
+            .query_one([name], |row| row.get(0))?;
+        self.paths.insert(name.to_owned(), number);
+        Ok(number)
+    }
+
+    /// Keeps the newest image and notes the change.
+    fn image(&mut self, number: Number, image: Option<&Image>) -> Result<(), Fault> {
+        let stored = image.and_then(images::encode).transpose().map_err(unwritable)?;
+        if let (Some(image), Some((kind, body))) = (image, stored) {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO image (number, kind, body) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (number) DO UPDATE SET kind = excluded.kind, body = excluded.body",
+                )?
+                .execute(params![number, kind, body])?;
+            self.changes.push(Change { number, image: image.clone() });
+            return Ok(());
+        }
+        let gone = self.connection.prepare_cached("DELETE FROM image WHERE number = ?1")?.execute([number])?;
+        if gone > 0 {
+            self.changes.push(Change { number, image: Image::Gone });
+        }
+        Ok(())
+    }
+}
+
+/// The engine's integers are signed; no counter of ours comes near the difference.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unwritable(error: serde_json::Error) -> Fault {
+    Fault::Refused(StoreError::Damaged(error.to_string()))
+}
+
+/// An outcome in the log: number, version, created, modified, changed.
+type Stored = (Number, u64, i64, i64, bool);
+
+fn encode(outcomes: &[Outcome]) -> Result<String, Fault> {
+    let stored: Vec<Stored> =
+        outcomes.iter().map(|one| (one.number, one.version, one.created.0, one.modified.0, one.changed)).collect();
+    serde_json::to_string(&stored).map_err(unwritable)
+}
+
+fn decode(text: &str) -> Result<Vec<Outcome>, Fault> {
+    let stored: Vec<Stored> = serde_json::from_str(text)
+        .map_err(|error| Fault::Refused(StoreError::Damaged(format!("outcomes of an operation: {error}"))))?;
+    Ok(stored
+        .into_iter()
+        .map(|(number, version, created, modified, changed)| Outcome {
+            number,
+            version,
+            created: Timestamp(created),
+            modified: Timestamp(modified),
+            changed,
+        })
+        .collect())
+}

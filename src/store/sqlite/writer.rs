@@ -1,0 +1,358 @@
+//! The one thread that writes: it drains what waits, runs each transaction in a savepoint, commits all of them at
+//! once, tells the apply hook in revision order, and answers.
+
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::FatalHook;
+use super::faults::Fault;
+use super::head::{self, Ledger};
+use super::steps::{self, Paths, Ran};
+use crate::store::{ApplyHook, Committed, StoreError, Transaction};
+
+/// Most transactions that may wait; whoever comes later waits before the queue.
+pub(super) const QUEUE: usize = 1024;
+/// Most transactions in one commit.
+const GROUP: usize = 256;
+/// Where a group is heavy enough to stop draining, in steps.
+const GROUP_STEPS: usize = 10_000;
+/// How many pages may stand in the write-ahead log before they go to their places.
+const CHECKPOINT_PAGES: i64 = 1000;
+
+pub(super) type Answer = Result<Committed, StoreError>;
+
+/// A transaction and who waits for it.
+pub(super) struct Request {
+    pub(super) transaction: Transaction,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// What the writer shares with the store's handle.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Called after each commit, once it is set.
+    pub(super) apply: OnceLock<ApplyHook>,
+    /// Why nothing is acknowledged any more.
+    pub(super) stopped: OnceLock<String>,
+}
+
+/// The writer's own state. Lives on its thread.
+pub(super) struct Writer {
+    connection: Connection,
+    ledger: Ledger,
+    paths: Paths,
+    shared: Arc<Shared>,
+    on_fatal: Option<FatalHook>,
+    /// Commits; another function only where a test makes it fail.
+    seal: fn(&Connection) -> rusqlite::Result<()>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        ledger: Ledger,
+        shared: Arc<Shared>,
+        on_fatal: Option<FatalHook>,
+    ) -> Self {
+        let seal = |connection: &Connection| connection.execute_batch("COMMIT");
+        Self { connection, ledger, paths: Paths::new(), shared, on_fatal, seal }
+    }
+
+    /// Serves until the last sender is gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let watch = Watch { shared: Arc::clone(&self.shared), on_fatal: self.on_fatal.clone() };
+        while let Some(first) = queue.blocking_recv() {
+            let mut steps = first.transaction.steps.len();
+            let mut group = vec![first];
+            while group.len() < GROUP && steps < GROUP_STEPS {
+                let Ok(next) = queue.try_recv() else { break };
+                steps += next.transaction.steps.len();
+                group.push(next);
+            }
+            self.serve(group);
+        }
+        if self.shared.stopped.get().is_none() {
+            // Best effort: the log is as good a home as the file, only slower to open.
+            let _ = self.connection.query_one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        drop(watch);
+    }
+
+    fn serve(&mut self, group: Vec<Request>) {
+        let (transactions, waiting): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|request| (request.transaction, request.answer)).unzip();
+        let answers = match self.write(&transactions) {
+            Ok(results) => results.into_iter().map(|result| self.settle(result)).collect(),
+            Err(fault) => vec![Err(self.give_up(fault)); waiting.len()],
+        };
+        for (waiting, answer) in waiting.into_iter().zip(answers) {
+            // Whoever went away does not hear it; the commit stands.
+            let _ = waiting.send(answer);
+        }
+        self.checkpoint();
+    }
+
+    /// Runs and commits a group. An error means that none of it happened, as far as anybody may be told.
+    fn write(&mut self, transactions: &[Transaction]) -> Result<Vec<Result<Ran, StoreError>>, Fault> {
+        if let Some(reason) = self.shared.stopped.get() {
+            return Err(Fault::Fatal(reason.clone()));
+        }
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        if head::read(&self.connection)? != self.ledger {
+            return Err(Fault::Fatal("the head row is not what this process wrote".to_owned()));
+        }
+        let mut ledger = self.ledger;
+        let mut results = Vec::with_capacity(transactions.len());
+        for transaction in transactions {
+            self.connection.prepare_cached("SAVEPOINT one")?.execute([])?;
+            let mut attempt = ledger;
+            match steps::run(&self.connection, &mut self.paths, &mut attempt, transaction) {
+                Ok(ran) => {
+                    ledger = attempt;
+                    results.push(Ok(ran));
+                }
+                Err(Fault::Refused(error)) => {
+                    self.connection.prepare_cached("ROLLBACK TO one")?.execute([])?;
+                    self.paths.clear();
+                    results.push(Err(error));
+                }
+                Err(fault @ (Fault::Passing(_) | Fault::Fatal(_))) => return Err(fault),
+            }
+            self.connection.prepare_cached("RELEASE one")?.execute([])?;
+        }
+        if ledger.revision == self.ledger.revision {
+            self.connection.execute_batch("ROLLBACK")?;
+        } else {
+            head::write(&self.connection, &ledger)?;
+            (self.seal)(&self.connection)?;
+            self.ledger = ledger;
+        }
+        Ok(results)
+    }
+
+    /// Tells the apply hook of what is new.
+    fn settle(&self, result: Result<Ran, StoreError>) -> Answer {
+        match result? {
+            Ran::New { committed, changes } => {
+                if let Some(apply) = self.shared.apply.get() {
+                    apply(committed.revision, &changes);
+                }
+                Ok(committed)
+            }
+            Ran::Repeated(committed) => Ok(committed),
+        }
+    }
+
+    /// Rolls back, and stops for good where the engine or the disk cannot be trusted.
+    fn give_up(&mut self, fault: Fault) -> StoreError {
+        self.paths.clear();
+        let undone = if self.connection.is_autocommit() {
+            Ok(()) // The engine rolled back by itself.
+        } else {
+            self.connection.execute_batch("ROLLBACK")
+        };
+        let (reason, fatal) = match fault {
+            Fault::Refused(error) => (error.to_string(), true),
+            Fault::Passing(reason) => (reason, undone.is_err()),
+            Fault::Fatal(reason) => (reason, true),
+        };
+        if fatal {
+            self.stop(&reason);
+        }
+        StoreError::Unavailable(reason)
+    }
+
+    fn stop(&self, reason: &str) {
+        stop(&self.shared, self.on_fatal.as_ref(), reason);
+    }
+
+    /// Moves pages from the log to the file once there are many. The answers are out already, so an error here
+    /// concerns only what comes later.
+    fn checkpoint(&mut self) {
+        if self.shared.stopped.get().is_some() {
+            return;
+        }
+        let waiting = self
+            .connection
+            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?));
+        let moved = waiting.and_then(|pages| {
+            if pages < CHECKPOINT_PAGES {
+                return Ok(());
+            }
+            self.connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        });
+        match moved.map_err(Fault::from) {
+            // A full disk does not hurt the log; the next group tries again.
+            Ok(()) | Err(Fault::Passing(_)) => {}
+            Err(Fault::Refused(error)) => self.stop(&error.to_string()),
+            Err(Fault::Fatal(reason)) => self.stop(&reason),
+        }
+    }
+}
+
+fn stop(shared: &Shared, on_fatal: Option<&FatalHook>, reason: &str) {
+    if shared.stopped.set(reason.to_owned()).is_ok()
+        && let Some(tell) = on_fatal
+    {
+        tell(reason);
+    }
+}
+
+/// Says so when the thread ends by a panic, for example in the apply hook: memory and ledger may then disagree.
+struct Watch {
+    shared: Arc<Shared>,
+    on_fatal: Option<FatalHook>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            stop(&self.shared, self.on_fatal.as_ref(), "the writer ended by a panic");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rusqlite::ffi;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::store::sqlite::open;
+    use crate::store::{Content, Kind, Step};
+
+    /// A writer on this thread, and what its hooks were told.
+    struct Bench {
+        writer: Writer,
+        applied: Arc<Mutex<Vec<u64>>>,
+        fatal: Arc<Mutex<Vec<String>>>,
+        folder: TempDir,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open::open(folder.path(), Timestamp(0)).unwrap();
+        let (applied, fatal) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (heard, told) = (Arc::clone(&applied), Arc::clone(&fatal));
+        let shared = Arc::new(Shared::default());
+        let apply: ApplyHook = Arc::new(move |revision, _| heard.lock().unwrap().push(revision.number));
+        assert!(shared.apply.set(apply).is_ok());
+        let on_fatal: FatalHook = Arc::new(move |reason: &str| told.lock().unwrap().push(reason.to_owned()));
+        let writer = Writer::new(opened.connection, opened.ledger, shared, Some(on_fatal));
+        Bench { writer, applied, fatal, folder }
+    }
+
+    impl Bench {
+        /// Serves one group of creations with documents of so many bytes.
+        fn serve(&mut self, ids: &[&str], bytes: usize) -> Vec<Answer> {
+            let (group, answers): (Vec<_>, Vec<_>) = ids
+                .iter()
+                .map(|id| {
+                    let content = Content { document: "x".repeat(bytes), ..Content::default() };
+                    let step =
+                        Step::Create { kind: Kind::User, id: (*id).into(), organization: String::new(), content };
+                    let transaction = Transaction { operation: (*id).into(), at: Timestamp(1), steps: vec![step] };
+                    let (answer, answered) = oneshot::channel();
+                    (Request { transaction, answer }, answered)
+                })
+                .unzip();
+            self.writer.serve(group);
+            answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect()
+        }
+
+        fn rows(&self) -> i64 {
+            let other = open::open_reader(&self.folder.path().join(open::LEDGER)).unwrap();
+            other.query_one("SELECT count(*) FROM change_log", [], |row| row.get(0)).unwrap()
+        }
+    }
+
+    fn unavailable(answers: &[Answer]) -> bool {
+        answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_))))
+    }
+
+    #[test]
+    fn a_group_is_one_commit_and_a_refusal_takes_nobody_along() {
+        let mut bench = bench();
+        bench.writer.seal = |connection| {
+            let rows: i64 = connection.query_one("SELECT count(*) FROM change_log", [], |row| row.get(0))?;
+            assert_eq!(rows, 2, "all of the group stand in one transaction");
+            connection.execute_batch("COMMIT")
+        };
+        let answers = bench.serve(&["a", "b", "b"], 1);
+        let revisions: Vec<_> = answers.iter().map(|answer| answer.as_ref().map(|done| done.revision.number)).collect();
+        assert_eq!(revisions, [Ok(1), Ok(2), Ok(2)], "the same operation twice in one group happens once");
+        assert_eq!(*bench.applied.lock().unwrap(), [1, 2]);
+        assert_eq!(bench.rows(), 2);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_recovers() {
+        let mut bench = bench();
+        assert!(bench.serve(&["a"], 1)[0].is_ok());
+        let pages: i64 = bench.writer.connection.query_one("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        let limit = |bench: &Bench, pages: i64| {
+            bench.writer.connection.query_one(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        };
+        limit(&bench, pages);
+        assert!(unavailable(&bench.serve(&["b", "c"], 100_000)), "nobody of the group is told that it happened");
+        assert_eq!((bench.rows(), bench.fatal.lock().unwrap().len()), (1, 0));
+        limit(&bench, pages + 1_000);
+        let revisions: Vec<_> =
+            bench.serve(&["b", "c"], 100_000).into_iter().map(|it| it.unwrap().revision.number).collect();
+        assert_eq!(revisions, [2, 3]);
+        assert_eq!(*bench.applied.lock().unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_error_of_the_disk_ends_acknowledging() {
+        let mut bench = bench();
+        let commit = bench.writer.seal;
+        assert!(bench.serve(&["a"], 1)[0].is_ok());
+        bench.writer.seal = |_| {
+            let code = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+            Err(rusqlite::Error::SqliteFailure(code, Some("disk I/O error".to_owned())))
+        };
+        assert!(unavailable(&bench.serve(&["b", "c"], 1)));
+        bench.writer.seal = commit;
+        assert!(unavailable(&bench.serve(&["d"], 1)), "a later success could be a lie");
+        assert_eq!(*bench.fatal.lock().unwrap(), ["disk I/O error"], "told once");
+        assert_eq!((bench.applied.lock().unwrap().clone(), bench.rows()), (vec![1], 1));
+    }
+
+    #[test]
+    fn the_log_is_moved_into_the_file_when_it_is_long() {
+        let mut bench = bench();
+        for turn in 0..12 {
+            assert!(bench.serve(&[&format!("id-{turn}")], 500_000)[0].is_ok());
+        }
+        let (log, moved): (i64, i64) = bench
+            .writer
+            .connection
+            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)))
+            .unwrap();
+        assert!(log - moved < CHECKPOINT_PAGES, "{log} pages in the log, {moved} of them moved");
+    }
+
+    #[test]
+    fn a_panic_of_the_hook_is_told_and_not_acknowledged() {
+        let Bench { mut writer, fatal, folder, .. } = bench();
+        let shared = Arc::new(Shared::default());
+        assert!(shared.apply.set(Arc::new(|_, _| panic!("on purpose"))).is_ok());
+        writer.shared = Arc::clone(&shared);
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let thread = std::thread::spawn(move || writer.run(waiting));
+        let (answer, answered) = oneshot::channel();
+        let transaction = Transaction { operation: "a".into(), at: Timestamp(1), steps: Vec::new() };
+        queue.blocking_send(Request { transaction, answer }).ok().unwrap();
+        assert!(answered.blocking_recv().is_err());
+        assert!(thread.join().is_err());
+        assert_eq!(fatal.lock().unwrap().len(), 1);
+        assert!(shared.stopped.get().is_some());
+        drop(folder);
+    }
+}
