@@ -79,7 +79,8 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotADatabase,
-            Some(ErrorCode::DatabaseCorrupt) | None => Self::Damaged(error.to_string()),
+            // SQL of ours that does not fit is a schema that was changed behind our back.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) | None => Self::Damaged(error.to_string()),
             Some(_) => Self::Engine(error.to_string()),
         }
     }

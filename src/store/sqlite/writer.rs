@@ -213,3 +213,146 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rusqlite::ffi;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::store::sqlite::open;
+    use crate::store::{Content, Kind, Step};
+
+    /// A writer on this thread, and what its hooks were told.
+    struct Bench {
+        writer: Writer,
+        applied: Arc<Mutex<Vec<u64>>>,
+        fatal: Arc<Mutex<Vec<String>>>,
+        folder: TempDir,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open::open(folder.path(), Timestamp(0)).unwrap();
+        let (applied, fatal) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (heard, told) = (Arc::clone(&applied), Arc::clone(&fatal));
+        let shared = Arc::new(Shared::default());
+        let apply: ApplyHook = Arc::new(move |revision, _| heard.lock().unwrap().push(revision.number));
+        assert!(shared.apply.set(apply).is_ok());
+        let on_fatal: FatalHook = Arc::new(move |reason: &str| told.lock().unwrap().push(reason.to_owned()));
+        let writer = Writer::new(opened.connection, opened.ledger, shared, Some(on_fatal));
+        Bench { writer, applied, fatal, folder }
+    }
+
+    impl Bench {
+        /// Serves one group of creations with documents of so many bytes.
+        fn serve(&mut self, ids: &[&str], bytes: usize) -> Vec<Answer> {
+            let (group, answers): (Vec<_>, Vec<_>) = ids
+                .iter()
+                .map(|id| {
+                    let content = Content { document: "x".repeat(bytes), ..Content::default() };
+                    let step =
+                        Step::Create { kind: Kind::User, id: (*id).into(), organization: String::new(), content };
+                    let transaction = Transaction { operation: (*id).into(), at: Timestamp(1), steps: vec![step] };
+                    let (answer, answered) = oneshot::channel();
+                    (Request { transaction, answer }, answered)
+                })
+                .unzip();
+            self.writer.serve(group);
+            answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect()
+        }
+
+        fn rows(&self) -> i64 {
+            let other = open::open_reader(&self.folder.path().join(open::LEDGER)).unwrap();
+            other.query_one("SELECT count(*) FROM change_log", [], |row| row.get(0)).unwrap()
+        }
+    }
+
+    fn unavailable(answers: &[Answer]) -> bool {
+        answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_))))
+    }
+
+    #[test]
+    fn a_group_is_one_commit_and_a_refusal_takes_nobody_along() {
+        let mut bench = bench();
+        bench.writer.seal = |connection| {
+            let rows: i64 = connection.query_one("SELECT count(*) FROM change_log", [], |row| row.get(0))?;
+            assert_eq!(rows, 2, "all of the group stand in one transaction");
+            connection.execute_batch("COMMIT")
+        };
+        let answers = bench.serve(&["a", "b", "b"], 1);
+        let revisions: Vec<_> = answers.iter().map(|answer| answer.as_ref().map(|done| done.revision.number)).collect();
+        assert_eq!(revisions, [Ok(1), Ok(2), Ok(2)], "the same operation twice in one group happens once");
+        assert_eq!(*bench.applied.lock().unwrap(), [1, 2]);
+        assert_eq!(bench.rows(), 2);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_recovers() {
+        let mut bench = bench();
+        assert!(bench.serve(&["a"], 1)[0].is_ok());
+        let pages: i64 = bench.writer.connection.query_one("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        let limit = |bench: &Bench, pages: i64| {
+            bench.writer.connection.query_one(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        };
+        limit(&bench, pages);
+        assert!(unavailable(&bench.serve(&["b", "c"], 100_000)), "nobody of the group is told that it happened");
+        assert_eq!((bench.rows(), bench.fatal.lock().unwrap().len()), (1, 0));
+        limit(&bench, pages + 1_000);
+        let revisions: Vec<_> =
+            bench.serve(&["b", "c"], 100_000).into_iter().map(|it| it.unwrap().revision.number).collect();
+        assert_eq!(revisions, [2, 3]);
+        assert_eq!(*bench.applied.lock().unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_error_of_the_disk_ends_acknowledging() {
+        let mut bench = bench();
+        let commit = bench.writer.seal;
+        assert!(bench.serve(&["a"], 1)[0].is_ok());
+        bench.writer.seal = |_| {
+            let code = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+            Err(rusqlite::Error::SqliteFailure(code, Some("disk I/O error".to_owned())))
+        };
+        assert!(unavailable(&bench.serve(&["b", "c"], 1)));
+        bench.writer.seal = commit;
+        assert!(unavailable(&bench.serve(&["d"], 1)), "a later success could be a lie");
+        assert_eq!(*bench.fatal.lock().unwrap(), ["disk I/O error"], "told once");
+        assert_eq!((bench.applied.lock().unwrap().clone(), bench.rows()), (vec![1], 1));
+    }
+
+    #[test]
+    fn the_log_is_moved_into_the_file_when_it_is_long() {
+        let mut bench = bench();
+        for turn in 0..12 {
+            assert!(bench.serve(&[&format!("id-{turn}")], 500_000)[0].is_ok());
+        }
+        let (log, moved): (i64, i64) = bench
+            .writer
+            .connection
+            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)))
+            .unwrap();
+        assert!(log - moved < CHECKPOINT_PAGES, "{log} pages in the log, {moved} of them moved");
+    }
+
+    #[test]
+    fn a_panic_of_the_hook_is_told_and_not_acknowledged() {
+        let Bench { mut writer, fatal, folder, .. } = bench();
+        let shared = Arc::new(Shared::default());
+        assert!(shared.apply.set(Arc::new(|_, _| panic!("on purpose"))).is_ok());
+        writer.shared = Arc::clone(&shared);
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let thread = std::thread::spawn(move || writer.run(waiting));
+        let (answer, answered) = oneshot::channel();
+        let transaction = Transaction { operation: "a".into(), at: Timestamp(1), steps: Vec::new() };
+        queue.blocking_send(Request { transaction, answer }).ok().unwrap();
+        assert!(answered.blocking_recv().is_err());
+        assert!(thread.join().is_err());
+        assert_eq!(fatal.lock().unwrap().len(), 1);
+        assert!(shared.stopped.get().is_some());
+        drop(folder);
+    }
+}
