@@ -8,5 +8,5 @@ pub mod secret;
 pub mod shared;
 
 pub use jwt::{CredentialFault, Identifies, Identity, IssuerConfig, IssuerFault, Verifier};
-pub use shared::SharedToken;
 pub use secret::{NewSecret, Presented, Secret, SecretFault};
+pub use shared::SharedToken;

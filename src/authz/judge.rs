@@ -6,9 +6,7 @@ use super::cache::{Key, ResourceKey, Stamped};
 use super::facts::{self, Known};
 use super::{Failure, View};
 use crate::directory::{Account, Person, Snapshot};
-use crate::domain::{
-    Asked, Channel, ContextValue, Decision, Question, Reason, ResourceName, Subject, Timestamp,
-};
+use crate::domain::{Asked, Channel, ContextValue, Decision, Question, Reason, ResourceName, Subject, Timestamp};
 use crate::policy::{
     AccountFacts, Action, Bundle, CanonicalPath, Evaluation, Facts, NoRoute, PolicyFailure, ResourceFacts, Target,
 };
@@ -141,7 +139,10 @@ fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
 /// Whether the person may be judged by policy at all.
 fn standing(person: &Person) -> Option<Denied> {
     if !person.active() {
-        return Some(denied(Reason::Deactivated, "this person is deactivated; the identity provider can reactivate them"));
+        return Some(denied(
+            Reason::Deactivated,
+            "this person is deactivated; the identity provider can reactivate them",
+        ));
     }
     person.locked().then(|| denied(Reason::Locked, "this person is locked; an administrator can unlock them"))
 }
@@ -165,7 +166,8 @@ fn find<'a>(bundle: &'a Bundle, asked: &Asked<'_>, strict_hosts: bool) -> Result
             Ok(Found { index: matched.action, action, target: matched.target, id, dashboard: false })
         }
         Asked::Action { action: name, resource } => {
-            let index = bundle.action_named(name).ok_or_else(|| no_route("no action of the catalogue has this name".into()))?;
+            let index =
+                bundle.action_named(name).ok_or_else(|| no_route("no action of the catalogue has this name".into()))?;
             let action = bundle.action(index).ok_or_else(missing)?;
             let own = action.resources.first().map_or("", |kind| &**kind);
             let (kind, id) = match resource {

@@ -144,7 +144,9 @@ fn store(reader: &mut Reader, data: &Path) -> StoreLocation {
             Some(("postgres" | "postgresql", _)) => {
                 Err("is a PostgreSQL address, which this version cannot use yet; leave it out to use SQLite".to_owned())
             }
-            Some((scheme, _)) => Err(format!("has the scheme {scheme}; write the path of a SQLite file or leave it out")),
+            Some((scheme, _)) => {
+                Err(format!("has the scheme {scheme}; write the path of a SQLite file or leave it out"))
+            }
             None => Ok(PathBuf::from(location)),
         }
     };
@@ -187,7 +189,11 @@ fn issuer(reader: &mut Reader, index: usize) -> Option<Issuer> {
     };
     let https = |raw: &Raw| {
         let url = value::text(raw)?;
-        if url.starts_with("https://") { Ok(url) } else { Err("is not an https address; keys must not be forged on the way".to_owned()) }
+        if url.starts_with("https://") {
+            Ok(url)
+        } else {
+            Err("is not an https address; keys must not be forged on the way".to_owned())
+        }
     };
     let joined = |list: &Vec<String>| list.join(", ");
     let name = reader.required(&key("issuer"), value::text, Clone::clone);

@@ -27,10 +27,13 @@ impl Reader {
 
     /// The settings in order, or everything that is wrong, keys that nobody asked for included.
     pub(super) fn finish(mut self) -> Result<Vec<Setting>, Faults> {
-        let section = |key: &str| self.asked.range(format!("{key}.")..).next().is_some_and(|next| next.starts_with(&format!("{key}.")));
-        let unknown = self.entries.iter().filter(|(key, entry)| {
-            !self.asked.contains(*key) && !(entry.value == Raw::Empty && section(key))
-        });
+        let section = |key: &str| {
+            self.asked.range(format!("{key}.")..).next().is_some_and(|next| next.starts_with(&format!("{key}.")))
+        };
+        let unknown = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| !self.asked.contains(*key) && !(entry.value == Raw::Empty && section(key)));
         let unknown: Vec<Fault> = unknown
             .map(|(key, Entry { origin, .. })| {
                 let hint = match value::did_you_mean(key, self.asked.iter().map(String::as_str)) {
@@ -122,9 +125,8 @@ impl Reader {
     }
 
     pub(super) fn choice<T: Copy + PartialEq>(&mut self, key: &str, default: T, choices: &[(&str, T)]) -> T {
-        let name = |value: &T| {
-            choices.iter().find(|(_, choice)| choice == value).map_or("", |(name, _)| *name).to_owned()
-        };
+        let name =
+            |value: &T| choices.iter().find(|(_, choice)| choice == value).map_or("", |(name, _)| *name).to_owned();
         self.take(key, default, |raw| value::choice(raw, choices), name)
     }
 
@@ -142,10 +144,7 @@ impl Reader {
             Some(entry) => match parse(&entry.value) {
                 Ok(value) => (value, entry.origin.clone()),
                 Err(instead) => {
-                    self.faults.push(Fault {
-                        origin: Some(entry.origin.clone()),
-                        message: format!("{key} {instead}"),
-                    });
+                    self.faults.push(Fault { origin: Some(entry.origin.clone()), message: format!("{key} {instead}") });
                     (default, entry.origin.clone())
                 }
             },

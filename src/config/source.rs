@@ -173,10 +173,8 @@ fn flatten_value(file: &ConfigFile, key: String, start: usize, value: &Spanned<D
 fn raw(value: &DeValue<'_>) -> Raw {
     match value {
         DeValue::String(text) => Raw::Text(text.to_string()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(&number.as_str().replace('_', ""), number.radix())
-                .map_or(Raw::Other("a number that is too large"), Raw::Integer)
-        }
+        DeValue::Integer(number) => i64::from_str_radix(&number.as_str().replace('_', ""), number.radix())
+            .map_or(Raw::Other("a number that is too large"), Raw::Integer),
         DeValue::Boolean(flag) => Raw::Boolean(*flag),
         DeValue::Array(list) => Raw::List(list.iter().map(|item| raw(item.get_ref())).collect()),
         DeValue::Table(_) => Raw::Empty,

@@ -69,15 +69,18 @@ fn every_fault_is_told_at_once_with_its_place() {
 
 #[test]
 fn unknown_keys_are_faults_with_the_nearest_known_one() {
-    assert_eq!(faults("[gate]\nadress = \"x\""), [
-        "cedargate.toml:2: gate.adress is not a setting; did you mean gate.address?"
-    ]);
-    assert_eq!(faults("strict_hosts = true"), [
-        "cedargate.toml:1: strict_hosts is not a setting; did you mean decision.strict_hosts?"
-    ]);
-    assert_eq!(faults("[wholly]\nelse = 1"), [
-        "cedargate.toml:2: wholly.else is not a setting; `cedargate config show` lists all settings"
-    ]);
+    assert_eq!(
+        faults("[gate]\nadress = \"x\""),
+        ["cedargate.toml:2: gate.adress is not a setting; did you mean gate.address?"]
+    );
+    assert_eq!(
+        faults("strict_hosts = true"),
+        ["cedargate.toml:1: strict_hosts is not a setting; did you mean decision.strict_hosts?"]
+    );
+    assert_eq!(
+        faults("[wholly]\nelse = 1"),
+        ["cedargate.toml:2: wholly.else is not a setting; `cedargate config show` lists all settings"]
+    );
     assert_eq!(faults("[nothing]").len(), 1, "an unknown empty section too");
     assert!(load("[gate]\n[gate.limits]\n").is_ok(), "a known empty section is none of anybody's business");
 }

@@ -44,9 +44,7 @@ pub(super) fn number(raw: &Raw, least: u64, most: u64) -> Parsed<u64> {
 pub(super) fn size(raw: &Raw, least: u64, most: u64) -> Parsed<u64> {
     let bytes = match raw {
         Raw::Integer(number) => u64::try_from(*number).ok(),
-        Raw::Text(text) => {
-            with_unit(text, &[("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)])
-        }
+        Raw::Text(text) => with_unit(text, &[("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]),
         Raw::Boolean(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => None,
     };
     bytes.filter(|bytes| (least..=most).contains(bytes)).ok_or_else(|| {
@@ -74,7 +72,9 @@ pub(super) fn address(raw: &Raw) -> Parsed<SocketAddr> {
         None => text.parse().ok(),
     };
     parsed.ok_or_else(|| {
-        format!("is {text:?}; write an IP address and a port, such as 127.0.0.1:8080 (or 0.0.0.0:8080 for every interface)")
+        format!(
+            "is {text:?}; write an IP address and a port, such as 127.0.0.1:8080 (or 0.0.0.0:8080 for every interface)"
+        )
     })
 }
 
@@ -82,7 +82,9 @@ pub(super) fn address(raw: &Raw) -> Parsed<SocketAddr> {
 pub(super) fn texts(raw: &Raw) -> Parsed<Vec<String>> {
     match raw {
         Raw::List(items) => items.iter().map(text).collect(),
-        Raw::Text(all) => Ok(all.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()),
+        Raw::Text(all) => {
+            Ok(all.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
+        }
         Raw::Integer(_) | Raw::Boolean(_) | Raw::Empty | Raw::Other(_) => {
             Err(format!("is {}; write a list of texts", kind(raw)))
         }

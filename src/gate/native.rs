@@ -204,8 +204,12 @@ fn question<'a>(
             let resource = body.resource.as_ref().map(|resource| (&*resource.kind, &*resource.id));
             Asked::Action { action, resource }
         }
-        (Some(_), _) => return Err(Refusal::bad_request("give either `request` or `action` with `resource`, not both")),
-        (None, None) => return Err(Refusal::bad_request("give either `request` or `action`; the question has neither")),
+        (Some(_), _) => {
+            return Err(Refusal::bad_request("give either `request` or `action` with `resource`, not both"));
+        }
+        (None, None) => {
+            return Err(Refusal::bad_request("give either `request` or `action`; the question has neither"));
+        }
     };
     Ok(Question {
         subject: subject_of(subject)?,
@@ -246,7 +250,10 @@ fn context(
     let own_keys = own.into_iter().flatten();
     let inherited =
         default.into_iter().flatten().filter(|(key, _)| own.is_none_or(|own| !own.contains_key(key.as_str())));
-    own_keys.chain(inherited).filter_map(|(key, value)| Some(value_of(key, value).transpose()?.map(|v| (key.clone(), v)))).collect()
+    own_keys
+        .chain(inherited)
+        .filter_map(|(key, value)| Some(value_of(key, value).transpose()?.map(|v| (key.clone(), v))))
+        .collect()
 }
 
 /// Cedar has neither null nor fractions: a null counts as left out, a fraction is refused.

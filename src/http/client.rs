@@ -258,12 +258,7 @@ impl Client {
         Ok(Streamed { status: parts.status, headers: parts.headers, body })
     }
 
-    async fn send_json(
-        &self,
-        method: Method,
-        path: &str,
-        body: &impl serde::Serialize,
-    ) -> Result<Reply, ClientError> {
+    async fn send_json(&self, method: Method, path: &str, body: &impl serde::Serialize) -> Result<Reply, ClientError> {
         let body = serde_json::to_vec(body).map_err(ClientError::Encode)?;
         self.send(method, path, Some("application/json"), Bytes::from(body)).await
     }

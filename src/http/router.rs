@@ -197,13 +197,7 @@ impl Router {
         RouteTable::build(self)
     }
 
-    fn register(
-        mut self,
-        method: Option<Method>,
-        template: &'static str,
-        is_prefix: bool,
-        handling: Handling,
-    ) -> Self {
+    fn register(mut self, method: Option<Method>, template: &'static str, is_prefix: bool, handling: Handling) -> Self {
         self.registrations.push(Registration { method, template, is_prefix, handling });
         self
     }

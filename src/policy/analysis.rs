@@ -167,7 +167,8 @@ mod tests {
         let either = of(r#"permit (principal in Role::"E911", action, resource is Account)
             when { resource.products.contains(Product::"UC") || principal.username == "x" };"#);
         assert!(either.products.is_empty());
-        let without = of(r#"permit (principal, action, resource) unless { resource.products.contains(Product::"UC") };"#);
+        let without =
+            of(r#"permit (principal, action, resource) unless { resource.products.contains(Product::"UC") };"#);
         assert!(without.products.is_empty() && without.role.is_none());
     }
 
@@ -180,7 +181,8 @@ mod tests {
         assert_eq!(hours.time, TimeDependence::Always);
         let hidden = of(r#"permit (principal, action, resource) when { context["now"] < datetime("2027-01-01") };"#);
         assert_eq!(hidden.time, TimeDependence::Always);
-        let channel = of(r#"permit (principal, action, resource) when { context.channel == "api" && context has account };"#);
+        let channel =
+            of(r#"permit (principal, action, resource) when { context.channel == "api" && context has account };"#);
         assert_eq!(channel.time, TimeDependence::Never);
         let whole = of(r#"permit (principal, action, resource) when { [context].contains(context) };"#);
         assert_eq!(whole.time, TimeDependence::Always);

@@ -147,7 +147,8 @@ impl Declarations {
                 Some("User") => Target::User,
                 Some("Organization") => Target::Organization,
                 Some(other) => {
-                    let message = format!("`{other}` is not a resource of a route: write Account, User or Organization");
+                    let message =
+                        format!("`{other}` is not a resource of a route: write Account, User or Organization");
                     faults.push(Diagnostic::at(file, text, at, &message));
                     continue;
                 }

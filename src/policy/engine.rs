@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{
-    Authorizer, Context, Decision, Effect, Entities, PolicySet, Request, RestrictedExpression,
-};
+use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, PolicySet, Request, RestrictedExpression};
 
 use super::analysis::TimeDependence;
 use super::context::{self, ContextFault, datetime_text};
@@ -71,14 +69,17 @@ impl Bundle {
     ) -> Result<Evaluation, PolicyFailure> {
         let context = self.context(action, facts, sent)?;
         let Some(candidates) = action.candidates.get(facts.resource.kind()) else {
-            return Err(PolicyFailure::Facts(format!("`{}` does not apply to a {}", action.name, facts.resource.kind())));
+            return Err(PolicyFailure::Facts(format!(
+                "`{}` does not apply to a {}",
+                action.name,
+                facts.resource.kind()
+            )));
         };
         let request = Request::new(facts.principal_uid(), action.uid.clone(), facts.resource_uid(), context, None)
             .map_err(|error| PolicyFailure::Facts(error.to_string()))?;
         let mut slice = facts.entities().map_err(|error| PolicyFailure::Facts(error.to_string()))?;
         slice.push(action.entity.clone());
-        let entities =
-            Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
+        let entities = Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
         let response = Authorizer::new().is_authorized(&request, &candidates.set, &entities);
 
         let mut determining: Vec<&Loaded> =
@@ -208,7 +209,11 @@ fn sentence(loaded: &Loaded, reason: Reason) -> String {
 }
 
 fn with_products(role: &str, products: &[String]) -> String {
-    if products.is_empty() { role.to_owned() } else { format!("{role} (on accounts with {})", listing(products, "and")) }
+    if products.is_empty() {
+        role.to_owned()
+    } else {
+        format!("{role} (on accounts with {})", listing(products, "and"))
+    }
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -243,8 +248,8 @@ impl Bundle {
     pub(super) fn evaluate_plainly(&self, action: &Action, facts: &Facts<'_>) -> (Decision, Vec<String>, usize) {
         let set = PolicySet::from_policies(self.policies.iter().map(|loaded| loaded.policy.clone())).expect("a set");
         let context = self.context(action, facts, &[]).expect("a context");
-        let request =
-            Request::new(facts.principal_uid(), action.uid.clone(), facts.resource_uid(), context, None).expect("a request");
+        let request = Request::new(facts.principal_uid(), action.uid.clone(), facts.resource_uid(), context, None)
+            .expect("a request");
         let mut slice = facts.entities().expect("entities");
         slice.push(action.entity.clone());
         let entities = Entities::from_entities(slice, None).expect("entities");

@@ -138,8 +138,7 @@ impl PrincipalFacts<'_> {
             ),
         ]);
         if let Some(at) = self.password_changed_at {
-            attributes
-                .insert("passwordChangedAt".to_owned(), RestrictedExpression::new_datetime(datetime_text(at.0)));
+            attributes.insert("passwordChangedAt".to_owned(), RestrictedExpression::new_datetime(datetime_text(at.0)));
         }
         let roles = self.roles.iter().map(|name| uid(&TYPES.role, name));
         let groups = self.groups.iter().map(|id| uid(&TYPES.group, id));

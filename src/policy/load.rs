@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Effect, Entity, EntityUid, PolicySet, ResourceConstraint, Schema,
-    SchemaFragment, ValidationMode, Validator,
+    ActionConstraint, Effect, Entity, EntityUid, PolicySet, ResourceConstraint, Schema, SchemaFragment, ValidationMode,
+    Validator,
 };
 
 use super::analysis::TimeDependence;

@@ -78,7 +78,9 @@ fn number(id: &PolicyId) -> usize {
 fn load(file: &str, policy: &Policy) -> Result<Loaded, String> {
     let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
         let ordinal = number(policy.id()) + 1;
-        return Err(format!("policy number {ordinal} of the file has no `@id(\"...\")`; answers and tests name policies by it"));
+        return Err(format!(
+            "policy number {ordinal} of the file has no `@id(\"...\")`; answers and tests name policies by it"
+        ));
     };
     let code = |key: &str| match policy.annotation(key) {
         None => Ok(None),

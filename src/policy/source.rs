@@ -57,7 +57,10 @@ impl Source {
             }
         }
         if files.is_empty() && faults.is_empty() {
-            faults.push(Diagnostic::file(&self.to_string(), "holds no policies; expected schema.cedarschema and *.cedar"));
+            faults.push(Diagnostic::file(
+                &self.to_string(),
+                "holds no policies; expected schema.cedarschema and *.cedar",
+            ));
         }
         if faults.is_empty() { Ok(files) } else { Err(faults) }
     }

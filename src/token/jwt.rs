@@ -149,9 +149,8 @@ impl Verifier {
         let mut validation = Validation::new(head.alg);
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
-        let claims: Value = jsonwebtoken::decode(token, key, &validation)
-            .map_err(|_| CredentialFault::BadSignature)?
-            .claims;
+        let claims: Value =
+            jsonwebtoken::decode(token, key, &validation).map_err(|_| CredentialFault::BadSignature)?.claims;
         issuer.identify(&claims, now)
     }
 }
@@ -203,7 +202,9 @@ impl Issuer {
             Some(value) => value.as_i64().or_else(|| whole(value.as_f64()?)).map(Some).ok_or_else(|| fault(claim)),
         };
         let expires = seconds("exp")?.ok_or_else(|| fault("exp"))?;
-        if now >= expires.saturating_add(LEEWAY) || seconds("nbf")?.is_some_and(|from| now < from.saturating_sub(LEEWAY)) {
+        if now >= expires.saturating_add(LEEWAY)
+            || seconds("nbf")?.is_some_and(|from| now < from.saturating_sub(LEEWAY))
+        {
             return Err(CredentialFault::OutsideItsTime);
         }
         let name = claims.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty());

@@ -7,4 +7,6 @@
     reason = "a test fails by panic"
 )]
 
+mod model;
 mod store_contract;
+mod support;

@@ -244,9 +244,10 @@ fn register(nodes: &mut Vec<Node>, registration: Registration, folded: &[&'stati
 
 /// Two templates that match a common path, neither having a literal wherever the other has one.
 fn undecided(templates: &[Node]) -> Option<(&Node, &Node)> {
-    let pairs = templates.iter().enumerate().flat_map(|(index, one)| {
-        templates.iter().skip(index + 1).map(move |two| (one, two))
-    });
+    let pairs = templates
+        .iter()
+        .enumerate()
+        .flat_map(|(index, one)| templates.iter().skip(index + 1).map(move |two| (one, two)));
     pairs.into_iter().find(|(one, two)| one.overlaps(two) && !one.is_at_least_as_particular(two))
 }
 

@@ -130,11 +130,8 @@ async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: 
             return Outcome { response, template: "", body_left: !body.is_end_stream() };
         }
     };
-    let refused = |refusal: &Refusal, body_left| Outcome {
-        response: listener.table.render(&path, refusal),
-        template,
-        body_left,
-    };
+    let refused =
+        |refusal: &Refusal, body_left| Outcome { response: listener.table.render(&path, refusal), template, body_left };
     let Some(mut slot) = Slot::take(connection) else {
         let refusal = Refusal::unavailable("overloaded", "too many requests are being worked on; try again soon");
         return refused(&refusal, !body.is_end_stream());
@@ -201,7 +198,9 @@ async fn run(
         Some(deadline) => match tokio::time::timeout(deadline, task).await {
             Ok(joined) => joined,
             Err(_) => {
-                let message = format!("no answer within {deadline:?}; the request may still take effect, look before you try again");
+                let message = format!(
+                    "no answer within {deadline:?}; the request may still take effect, look before you try again"
+                );
                 return Err(Refusal::unavailable("timeout", message));
             }
         },
@@ -241,7 +240,9 @@ async fn read_whole(slot: &mut Slot, mut body: Incoming) -> Result<Bytes, Refusa
         }
         Ok(whole.freeze())
     };
-    tokio::time::timeout(limits.body_deadline, reading).await.unwrap_or_else(|_| Err(body_too_slow(limits.body_deadline)))
+    tokio::time::timeout(limits.body_deadline, reading)
+        .await
+        .unwrap_or_else(|_| Err(body_too_slow(limits.body_deadline)))
 }
 
 /// The answer to HEAD: the headers of GET and no body (RFC 9110 section 9.3.2).

@@ -285,11 +285,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
-        head: Duration::from_secs(8),
-        idle: Duration::from_secs(60),
-        write_stall: Duration::from_secs(8),
-    };
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(8), idle: Duration::from_secs(60), write_stall: Duration::from_secs(8) };
 
     #[test]
     fn a_silent_connection_has_as_long_as_the_headers() {
