@@ -21,7 +21,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
-use arguments::{Arguments, Common, Config, Policy, Verb};
+use arguments::{Arguments, Common, Config, Ledger, Policy, Verb};
 pub use exit::Exit;
 use output::Out;
 use remote::{Environment, Fault, Listener, Remote, Transport};
@@ -67,6 +67,7 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),
         Verb::Config(Config::Show(flags)) => linked::config_show(out, &flags, data, environment),
         Verb::Config(Config::Check(flags)) => linked::config_check(out, &flags, data, environment),
+        Verb::Ledger(Ledger::Check(flags)) => linked::ledger_check(out, &flags, data, environment),
         Verb::Completions { shell } => local::completions(out, shell),
         Verb::Man { directory } => local::man(out, directory.as_deref()),
         Verb::Version => local::version(out),
@@ -107,7 +108,10 @@ impl Client<'_> {
             .enable_all()
             .build()
             .map_err(|cause| Fault::failure(format!("the machine gives no event loop: {cause}")))?;
-        runtime.block_on(verb(&mut Session { remote, out }))
+        let verdict = runtime.block_on(verb(&mut Session { remote, out }));
+        // Whoever still waits for a line of stdin is not waited for.
+        runtime.shutdown_background();
+        verdict
     }
 }
 

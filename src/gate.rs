@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
 use crate::domain::{Decision, Question};
-use crate::http::{Refusal, Request};
+use crate::http::{Method, Refusal, Request, Router, later, now};
 use crate::token::SharedToken;
 
 /// Who may ask, and whom the answers come from.
 pub struct Gate {
     authz: Arc<Authz>,
-    /// The token that gateways present; `None` admits whoever can connect (loopback or Unix socket only).
-    credential: Option<SharedToken>,
+    /// The tokens that gateways present; none admits whoever can connect (loopback or Unix socket only).
+    credentials: Vec<SharedToken>,
 }
 
 /// How long a question waits for the revision that it asks for.
@@ -25,9 +25,24 @@ const FRESHNESS_WAIT: Duration = Duration::from_millis(50);
 const FRESHNESS_STEP: Duration = Duration::from_millis(2);
 
 impl Gate {
-    /// A gate over the decisions; `credential` is the token that gateways must present.
-    pub fn new(authz: Arc<Authz>, credential: Option<&str>) -> Self {
-        Self { authz, credential: credential.map(SharedToken::new) }
+    /// A gate over the decisions; `credentials` are the tokens of which a gateway must present one.
+    pub fn new(authz: Arc<Authz>, credentials: &[&str]) -> Self {
+        Self { authz, credentials: credentials.iter().map(|token| SharedToken::new(token)).collect() }
+    }
+
+    /// Every endpoint of the gate.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        let (one, many) = (Arc::clone(self), Arc::clone(self));
+        Router::new()
+            .route(
+                Method::POST,
+                "/v1/authorize",
+                later(move |request| {
+                    let gate = Arc::clone(&one);
+                    async move { native::authorize(&gate, &request).await }
+                }),
+            )
+            .route(Method::POST, "/v1/authorize/batch", now(move |request| native::authorize_batch(&many, &request)))
     }
 
     /// The decisions behind the gate.
@@ -37,9 +52,12 @@ impl Gate {
 
     /// Whether the gateway proved who it is.
     fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        let Some(wanted) = &self.credential else { return Ok(()) };
+        if self.credentials.is_empty() {
+            return Ok(());
+        }
         match request.bearer() {
-            Some(token) if wanted.matches(token) => Ok(()),
+            // Every token is compared, so that the time tells nothing of which one came close.
+            Some(token) if self.credentials.iter().fold(false, |met, known| met | known.matches(token)) => Ok(()),
             Some(_) | None => {
                 Err(Refusal::unauthenticated("this gate wants the gateway's token as `Authorization: Bearer`"))
             }

@@ -3,6 +3,7 @@
 //! The doors, in reading order. Imports point one way; `tests/it/house.rs` holds the table of
 //! ARCHITECTURE.md against the code.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod connections;
+mod import;
 mod organizations;
 mod respond;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::Sources;
 use crate::domain::Revision;
-use crate::http::{Answer, Handler, Method, Refusal, Request, Response, Router};
+use crate::http::{Answer, BodyReader, Handler, Method, Refusal, Request, Response, Router, StreamHandler};
 use crate::store::{BoxFuture, Step, Store, StoreError, Transaction};
 
 /// What the operators' API needs. Built once by `app`, shared by every endpoint.
@@ -112,6 +113,7 @@ impl Manage {
                 "/manage/v1/connections/{id}/tokens/{token}",
                 self.guarded(connections::revoke_token),
             )
+            .route(Method::POST, "/manage/v1/import", self.guarded_stream(import::import))
             .route(Method::POST, "/manage/v1/policies/reload", self.guarded(reload))
     }
 
@@ -127,6 +129,22 @@ impl Manage {
                 return Box::pin(std::future::ready(refusal.to_response()));
             }
             let answer = endpoint(Arc::clone(&manage), request);
+            Box::pin(async move { answer.await.unwrap_or_else(|refusal| refusal.to_response()) })
+        })
+    }
+
+    /// As [`Self::guarded`], for an endpoint that reads its body piece by piece.
+    fn guarded_stream<F, Fut>(self: &Arc<Self>, endpoint: F) -> StreamHandler
+    where
+        F: Fn(Arc<Self>, Request, BodyReader) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, Refusal>> + Send + 'static,
+    {
+        let manage = Arc::clone(self);
+        Arc::new(move |request, body| -> Answer {
+            if let Err(refusal) = manage.authenticate(&request) {
+                return Box::pin(std::future::ready(refusal.to_response()));
+            }
+            let answer = endpoint(Arc::clone(&manage), request, body);
             Box::pin(async move { answer.await.unwrap_or_else(|refusal| refusal.to_response()) })
         })
     }

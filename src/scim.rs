@@ -1,3 +1,328 @@
-//! The front door of identity providers: SCIM 2.0.
+//! The front door of identity providers: SCIM 2.0 (RFC 7643, 7644).
+//!
+//! A request comes in by [`Scim::router`], is tied to a connection by its token ([`caller`], the only way in), and
+//! ends as one [`store::Transaction`](crate::store::Transaction). Which rights a document gives is decided in
+//! [`image`] alone; which names a person keeps in [`life`]. The language of SCIM (schemas, filters, PATCH) is pure and
+//! knows nothing of the rest. This room knows no policies, no gateways and no SQL.
 
+mod caller;
 pub mod connection;
+mod content;
+pub mod conversation;
+mod discovery;
+pub mod error;
+pub mod filter;
+mod groups;
+pub mod image;
+mod life;
+mod list;
+mod members;
+pub mod operator;
+pub mod patch;
+mod query;
+mod respond;
+pub mod schema;
+mod state;
+#[cfg(test)]
+mod tests;
+mod users;
+mod view;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+pub use error::ScimError;
+pub use image::{Mark, MarkReason};
+pub use operator::{Imported, Users};
+pub use respond::{MEDIA_TYPE, REVISION_HEADER};
+
+use self::caller::Caller;
+use self::respond::failure;
+use self::schema::{ResourceKind, Schemas};
+use crate::clock::Sources;
+use crate::domain::{Number, Revision};
+use crate::http::{Handling, Method, Request, Response, Router, later};
+use crate::store::{Committed, Kind, Record, Step, Store, StoreError, Transaction};
+
+/// How often a read-modify-write is tried when others write in between.
+const ATTEMPTS: usize = 8;
+/// How many writes to different resources run side by side in this process.
+const STRIPES: usize = 256;
+
+/// The service: everything that its endpoints need.
+pub struct Scim {
+    store: Arc<dyn Store>,
+    schemas: Schemas,
+    sources: Sources,
+    base_url: String,
+    /// Writers of one resource wait here instead of racing; the version decides all the same, for other nodes.
+    stripes: Vec<Mutex<()>>,
+    /// Held while a group joins a group, so that two joins cannot close a ring together.
+    nesting: Mutex<()>,
+}
+
+/// What an endpoint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Create(ResourceKind),
+    List(ResourceKind),
+    Read(ResourceKind),
+    Replace(ResourceKind),
+    Patch(ResourceKind),
+    Delete(ResourceKind),
+    ServiceProviderConfig,
+    ResourceTypes,
+    ResourceType,
+    Schemas,
+    Schema,
+    /// The endpoint is there and takes other methods.
+    NotAllowed(&'static str),
+    /// A part of SCIM that is not there yet.
+    NotImplemented,
+    /// Nothing is there.
+    Unknown,
+}
+
+/// What came of an attempt to write.
+enum Failure {
+    /// Somebody else wrote in between: look again.
+    Raced,
+    /// It will not work.
+    Refused(ScimError),
+}
+
+impl From<ScimError> for Failure {
+    fn from(error: ScimError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A resource as it is after a write.
+#[derive(Clone, Debug)]
+struct Written {
+    record: Record,
+    revision: Revision,
+}
+
+impl Scim {
+    /// The service on a store. `base_url` is the public URL of the front listener, without a path; it is never
+    /// taken from a request.
+    pub fn new(store: Arc<dyn Store>, schemas: Schemas, sources: Sources, base_url: &str) -> Self {
+        Self {
+            store,
+            schemas,
+            sources,
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+            nesting: Mutex::new(()),
+        }
+    }
+
+    /// Every endpoint, below `/scim/v2`. Names of resource types match without case. Paths without an endpoint are
+    /// answered here, too, so that nobody learns anything without a token.
+    pub fn router(self: &Arc<Self>) -> Router {
+        use Operation::{
+            Create, Delete, List, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType, ResourceTypes, Schema,
+            Schemas, ServiceProviderConfig, Unknown,
+        };
+        let on = |operation| self.handling(operation);
+        let mut router = Router::new();
+        let types = [
+            (ResourceKind::User, "/scim/v2/Users", "/scim/v2/Users/{id}"),
+            (ResourceKind::Group, "/scim/v2/Groups", "/scim/v2/Groups/{id}"),
+        ];
+        for (kind, many, one) in types {
+            router = router
+                .route(Method::GET, many, on(List(kind)))
+                .route(Method::POST, many, on(Create(kind)))
+                .any(many, on(NotAllowed("GET, POST")))
+                .route(Method::GET, one, on(Read(kind)))
+                .route(Method::PUT, one, on(Replace(kind)))
+                .route(Method::PATCH, one, on(Patch(kind)))
+                .route(Method::DELETE, one, on(Delete(kind)))
+                .any(one, on(NotAllowed("GET, PUT, PATCH, DELETE")));
+        }
+        let discovery = [
+            ("/scim/v2/ServiceProviderConfig", ServiceProviderConfig),
+            ("/scim/v2/ResourceTypes", ResourceTypes),
+            ("/scim/v2/ResourceTypes/{id}", ResourceType),
+            ("/scim/v2/Schemas", Schemas),
+            ("/scim/v2/Schemas/{id}", Schema),
+        ];
+        for (template, operation) in discovery {
+            router = router.route(Method::GET, template, on(operation)).any(template, on(NotAllowed("GET")));
+        }
+        let later = [
+            "/scim/v2/Me",
+            "/scim/v2/Bulk",
+            "/scim/v2/.search",
+            "/scim/v2/Users/.search",
+            "/scim/v2/Groups/.search",
+            "/scim/v2/Roles",
+            "/scim/v2/Entitlements",
+        ];
+        for template in later {
+            router = router.any(template, on(NotImplemented));
+        }
+        router
+            .prefix("/scim/v2/", on(Unknown))
+            .any("/scim/v2", on(Unknown))
+            .ignore_case("/scim/v2/")
+            .refusals("/scim/v2", respond::renderer())
+    }
+
+    fn handling(self: &Arc<Self>, operation: Operation) -> Handling {
+        let scim = Arc::clone(self);
+        later(move |request| Arc::clone(&scim).answer(operation, request))
+    }
+
+    /// Runs to its end on a task of its own, whether or not the client still listens.
+    async fn answer(self: Arc<Self>, operation: Operation, request: Request) -> Response {
+        let id = request.id.clone();
+        let work = tokio::spawn(async move { self.perform(operation, &request).await });
+        work.await.unwrap_or_else(|error| {
+            tracing::error!(request = %id, ?operation, %error, "a SCIM request broke off");
+            failure(&ScimError::internal("the request failed inside the server; its log says why"))
+        })
+    }
+
+    /// The token first, whatever is asked for.
+    async fn perform(&self, operation: Operation, request: &Request) -> Response {
+        let caller = match Caller::admit(&*self.store, self.sources.clock.now(), request).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                tracing::info!(request = %request.id, status = error.status.as_u16(), "a SCIM request was not admitted");
+                return failure(&error);
+            }
+        };
+        let response = self.dispatch(operation, &caller, request).await.unwrap_or_else(|error| failure(&error));
+        tracing::info!(
+            request = %request.id,
+            connection = caller.connection(),
+            ?operation,
+            status = response.status().as_u16(),
+            "SCIM request"
+        );
+        response
+    }
+
+    async fn dispatch(&self, operation: Operation, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
+        use ResourceKind::{Group, User};
+        match operation {
+            Operation::Create(User) => self.post_user(caller, request).await,
+            Operation::Create(Group) => self.post_group(caller, request).await,
+            Operation::List(kind) => self.list(caller, kind, request).await,
+            Operation::Read(kind) => self.read(caller, kind, request).await,
+            Operation::Replace(User) => self.put_user(caller, request).await,
+            Operation::Replace(Group) => self.put_group(caller, request).await,
+            Operation::Patch(User) => self.patch_user_request(caller, request).await,
+            Operation::Patch(Group) => self.patch_group(caller, request).await,
+            Operation::Delete(User) => self.delete_user(caller, request).await,
+            Operation::Delete(Group) => self.delete_group(caller, request).await,
+            Operation::ServiceProviderConfig => self.service_provider_config(request),
+            Operation::ResourceTypes => self.resource_types(request),
+            Operation::ResourceType => self.resource_type(request),
+            Operation::Schemas => self.schema_documents(request),
+            Operation::Schema => self.schema_document(request),
+            Operation::NotAllowed(allow) => Ok(respond::not_allowed(allow)),
+            Operation::NotImplemented => {
+                Err(ScimError::not_implemented("this server does not have this part of SCIM yet; use /Users and /Groups"))
+            }
+            Operation::Unknown => Err(ScimError::not_found("there is no such endpoint; use /scim/v2/Users or /scim/v2/Groups")),
+        }
+    }
+
+    /// One transaction, now.
+    async fn commit(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
+        let transaction =
+            Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
+        self.store.commit(transaction).await.map_err(|error| match error {
+            StoreError::VersionMismatch { .. } | StoreError::NotFound(_) => Failure::Raced,
+            StoreError::Taken(key) => Failure::Refused(life::taken(&key)),
+            StoreError::Exists { .. }
+            | StoreError::Unavailable(_)
+            | StoreError::Damaged(_)
+            | StoreError::TooComplex(_)
+            | StoreError::Invalid(_) => Failure::Refused(store_failure(error)),
+        })
+    }
+
+    /// Where the ledger stands, for a write that had nothing to change.
+    async fn revision(&self) -> Result<Revision, ScimError> {
+        Ok(self.store.head().await.map_err(store_failure)?.revision)
+    }
+
+    /// A resource of this organization that is not deleted.
+    async fn living(&self, wall: &caller::Wall, kind: Kind, id: &str) -> Result<Record, ScimError> {
+        let record = self.store.get(kind, id).await.map_err(store_failure)?;
+        record.filter(|record| !record.deleted && record.organization == wall.id).ok_or_else(|| {
+            ScimError::not_found(format!("there is no such {}; look it up by a filter", kind.name()))
+        })
+    }
+
+    async fn stripe(&self, number: Number) -> Option<MutexGuard<'_, ()>> {
+        match self.stripes.get(number as usize % STRIPES) {
+            Some(stripe) => Some(stripe.lock().await),
+            None => None,
+        }
+    }
+
+    /// Where a resource is.
+    fn location(&self, kind: ResourceKind, id: &str) -> String {
+        format!("{}/scim/v2{}/{id}", self.base_url, self.schemas.definition(kind).endpoint())
+    }
+}
+
+/// The store's kind of a resource type.
+const fn kind_of(kind: ResourceKind) -> Kind {
+    match kind {
+        ResourceKind::User => Kind::User,
+        ResourceKind::Group => Kind::Group,
+    }
+}
+
+/// What a client learns of the store's failures. The cause goes to the log.
+fn store_failure(error: StoreError) -> ScimError {
+    match error {
+        StoreError::Unavailable(_) => {
+            tracing::error!(%error, "the store did not answer a SCIM request");
+            ScimError::unavailable("the store cannot be reached; try again later")
+        }
+        StoreError::TooComplex(reason) => ScimError::too_large(format!("the request is too large: {reason}")),
+        StoreError::Taken(key) => life::taken(&key),
+        StoreError::VersionMismatch { .. } => busy(),
+        StoreError::NotFound(_) => ScimError::not_found("the resource is gone"),
+        StoreError::Exists { .. } | StoreError::Damaged(_) | StoreError::Invalid(_) => {
+            tracing::error!(%error, "the store refused a SCIM request");
+            ScimError::internal("the request failed inside the server; its log says why")
+        }
+    }
+}
+
+/// After [`ATTEMPTS`] tries.
+fn busy() -> ScimError {
+    ScimError::unavailable("the resource is being changed by others all the time; try again")
+}
+
+/// The JSON of a request.
+///
+/// # Errors
+/// 415 for another media type, 400 `invalidSyntax` for anything but JSON.
+fn json_body(request: &Request) -> Result<Value, ScimError> {
+    if request.headers.contains_key("content-type") {
+        let media_type = request.header("content-type").unwrap_or_default();
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(MEDIA_TYPE) && !essence.eq_ignore_ascii_case("application/json") {
+            return Err(ScimError::new(
+                crate::http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                format!("send the body as {MEDIA_TYPE}"),
+            ));
+        }
+    }
+    serde_json::from_slice(&request.body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        ScimError::invalid_syntax(format!("the body is not JSON: see line {line}, column {column}"))
+    })
+}

@@ -7,6 +7,6 @@ pub mod jwt;
 pub mod secret;
 pub mod shared;
 
-pub use jwt::{CredentialFault, Identifies, Identity, IssuerConfig, IssuerFault, Verifier};
+pub use jwt::{CredentialFault, Identity, IssuerConfig, IssuerFault, Verifier};
 pub use secret::{NewSecret, Presented, Secret, SecretFault};
 pub use shared::SharedToken;

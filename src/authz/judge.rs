@@ -67,10 +67,8 @@ impl View<'_> {
             Subject::Authorization(header) => {
                 let identity = (self.authz.verifier.verify(header, now))
                     .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let found = match &identity {
-                    Identity::User(name) => self.snapshot.user(name),
-                    Identity::Id(id) => self.snapshot.user_by_id(id),
-                };
+                let Identity(name) = &identity;
+                let found = self.snapshot.user_by_id(name).or_else(|| self.snapshot.user(name));
                 found.ok_or_else(|| unknown("named by this credential"))?
             }
         };
@@ -117,7 +115,7 @@ impl View<'_> {
     }
 
     fn deny(&self, denial: Denied, found: Option<&Found<'_>>, resource: Option<ResourceName>) -> Decision {
-        self.authz.metrics.decision(denial.reason, CacheUse::Miss);
+        self.authz.metrics.decision(denial.reason, CacheUse::None);
         Decision {
             reason: denial.reason,
             message: denial.message.into(),

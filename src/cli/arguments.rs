@@ -77,6 +77,9 @@ pub enum Verb {
     /// The configuration
     #[command(subcommand)]
     Config(Config),
+    /// The ledger
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -104,6 +107,13 @@ Each line is one SCIM-shaped User or Group. Users are matched by userName, group
 Examples:
   cedargate import people.jsonl --organization acme
   some-export | cedargate import - --organization acme -o json > failed.jsonl";
+
+/// `ledger`
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Check every page, the whole hash chain and all indexes of a ledger that no server has open
+    Check(Serve),
+}
 
 /// Flags of `serve` and `config`.
 #[derive(Clone, Debug, Default, Args)]

@@ -1,47 +1,213 @@
-//! Verbs whose work other rooms do: each arm is one call, so that the command line stays ignorant of them.
+//! Verbs whose work other rooms do: settings in, one call, exit code out.
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::arguments::Serve;
-use super::output::Out;
+use super::exit::Exit;
+use super::output::{Out, OutputFormat};
 use super::remote::{Environment, Fault};
 use super::session::Verdict;
+use crate::app::{self, App, Seams, StartError};
+use crate::authz::trial;
+use crate::config::{self, Config, Overrides};
+use crate::policy::Bundle;
+use crate::telemetry::{self, Metrics};
 
 /// `serve`
-pub fn serve(_out: &mut Out, _flags: &Serve, _data: Option<&Path>, _environment: &Environment) -> Verdict {
-    Err(unlinked("serve"))
+pub fn serve(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
+    let config = settings(flags, data, environment)?;
+    let lost = Metrics::new(&[]).log_lost();
+    let _log = telemetry::log::start(&config.log, lost).map_err(|error| Fault::failure(error.to_string()))?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let app = App::build(&config, Seams::default()).map_err(start_fault)?;
+        let addresses = app.addresses();
+        out.line(&format!("front  {}/scim/v2", addresses.front));
+        out.line(&format!("gate   {}/v1/authorize", addresses.gate));
+        out.line(&format!("ops    {}/readyz?verbose", addresses.ops));
+        out.say(&format!("data in {}; operator token in operator.token there", config.data.display()));
+        app.run(stop_signal()).await.map_err(start_fault)?;
+        Ok(Exit::Success)
+    })
 }
 
 /// `demo`
-pub fn demo(_out: &mut Out, _once: bool) -> Verdict {
-    Err(unlinked("demo"))
+pub fn demo(out: &mut Out, once: bool) -> Verdict {
+    let runtime = runtime()?;
+    let agreed = runtime
+        .block_on(app::demo::run(once, &mut |line| out.line(line), stop_signal()))
+        .map_err(|error| Fault::failure(error.to_string()))?;
+    Ok(if agreed { Exit::Success } else { Exit::Partial })
 }
 
 /// `policy check`
-pub fn policy_check(_out: &mut Out, _folder: Option<&Path>) -> Verdict {
-    Err(unlinked("policy check"))
+pub fn policy_check(out: &mut Out, folder: Option<&Path>) -> Verdict {
+    let source = app::policy::source(folder);
+    match Bundle::load(&source) {
+        Ok(bundle) => {
+            let (endpoints, overlaps) = (bundle.routes().endpoints().len(), bundle.routes().overlaps());
+            match out.format {
+                OutputFormat::Table => {
+                    for warning in bundle.warnings() {
+                        out.say(&format!("warning: {warning}"));
+                    }
+                    out.say(&format!("{} pairs of routes overlap; the leftmost literal wins:", overlaps.len()));
+                    overlaps.iter().for_each(|line| out.say(&format!("  {line}")));
+                    let count = bundle.policy_count();
+                    out.line(&format!("{source}: sound: {count} policies, {endpoints} routes, bundle {}", bundle.id()));
+                }
+                OutputFormat::Json => out.json(&json!({
+                    "sound": true, "bundle": &**bundle.id(), "policies": bundle.policy_count(), "routes": endpoints,
+                    "overlaps": overlaps,
+                    "warnings": bundle.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "diagnostics": [],
+                })),
+            }
+            Ok(Exit::Success)
+        }
+        Err(faults) => {
+            if out.format == OutputFormat::Json {
+                let faults: Vec<_> = (faults.iter())
+                    .map(|fault| {
+                        json!({"file": fault.file, "line": fault.line, "column": fault.column,
+                            "message": fault.message, "help": fault.help})
+                    })
+                    .collect();
+                out.json(&json!({"sound": false, "diagnostics": faults}));
+            } else {
+                faults.iter().for_each(|fault| out.line(&fault.to_string()));
+            }
+            Err(Fault::of(Exit::Invalid, format!("{source}: {} faults", faults.len())))
+        }
+    }
 }
 
 /// `policy test`
-pub fn policy_test(_out: &mut Out, _folder: Option<&Path>) -> Verdict {
-    Err(unlinked("policy test"))
+pub fn policy_test(out: &mut Out, folder: Option<&Path>) -> Verdict {
+    let source = app::policy::source(folder);
+    let bundle = Bundle::load(&source)
+        .map_err(|faults| start_fault(StartError::Policies(source.clone(), faults)))
+        .map(std::sync::Arc::new)?;
+    let trials = trial::run(&bundle, bundle.cases());
+    let failed: Vec<_> = trials.iter().filter(|trial| !trial.faults.is_empty()).collect();
+    // A policy that no case ever saw speak may be wrong without anybody noticing.
+    let unseen: Vec<&str> = (bundle.policy_ids().map(|id| &**id))
+        .filter(|id| !trials.iter().any(|trial| trial.policies.iter().any(|spoke| spoke == id)))
+        .collect();
+    match out.format {
+        OutputFormat::Table => {
+            failed.iter().for_each(|trial| out.line(&format!("FAILED {}", app::policy::describe(trial))));
+            unseen.iter().for_each(|id| out.say(&format!("no case is decided by the policy {id}")));
+            out.line(&format!("{} passed, {} failed", trials.len() - failed.len(), failed.len()));
+        }
+        OutputFormat::Json => out.json(&json!({
+            "passed": trials.len() - failed.len(), "failed": failed.len(), "uncovered": unseen,
+            "failures": failed.iter()
+                .map(|trial| json!({"file": trial.file, "case": trial.name, "faults": trial.faults}))
+                .collect::<Vec<_>>(),
+        })),
+    }
+    Ok(if failed.is_empty() { Exit::Success } else { Exit::TestsFailed })
 }
 
 /// `policy schema`
-pub fn policy_schema(_out: &mut Out, _folder: Option<&Path>) -> Verdict {
-    Err(unlinked("policy schema"))
+pub fn policy_schema(out: &mut Out, folder: Option<&Path>) -> Verdict {
+    let source = app::policy::source(folder);
+    let bundle = Bundle::load(&source).map_err(|faults| start_fault(StartError::Policies(source, faults)))?;
+    out.raw(bundle.schema().as_bytes());
+    Ok(Exit::Success)
 }
 
 /// `config show`
-pub fn config_show(_out: &mut Out, _flags: &Serve, _data: Option<&Path>, _environment: &Environment) -> Verdict {
-    Err(unlinked("config show"))
+pub fn config_show(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
+    let config = settings(flags, data, environment)?;
+    match out.format {
+        OutputFormat::Table => {
+            let rows: Vec<Vec<String>> = (config.settings().iter())
+                .map(|setting| vec![setting.key.clone(), setting.value.clone(), setting.origin.to_string()])
+                .collect();
+            out.table(&["SETTING", "VALUE", "FROM"], &rows);
+        }
+        OutputFormat::Json => {
+            let all: Vec<_> = (config.settings().iter())
+                .map(|one| json!({"key": one.key, "value": one.value, "origin": one.origin.to_string()}))
+                .collect();
+            out.json(&json!({"settings": all}));
+        }
+    }
+    Ok(Exit::Success)
 }
 
 /// `config check`
-pub fn config_check(_out: &mut Out, _flags: &Serve, _data: Option<&Path>, _environment: &Environment) -> Verdict {
-    Err(unlinked("config check"))
+pub fn config_check(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
+    settings(flags, data, environment)?;
+    out.line("the configuration is sound");
+    Ok(Exit::Success)
 }
 
-fn unlinked(verb: &str) -> Fault {
-    Fault::failure(format!("`{verb}` is not linked into this build yet"))
+/// `ledger check`
+pub fn ledger_check(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
+    let config = settings(flags, data, environment)?;
+    let head = app::check_ledger(&config).map_err(start_fault)?;
+    match out.format {
+        OutputFormat::Table => out.line(&format!("the ledger is whole, up to revision {}", head.revision)),
+        OutputFormat::Json => out.json(&json!({"whole": true, "revision": head.revision.to_string()})),
+    }
+    Ok(Exit::Success)
+}
+
+/// File, environment and flags together.
+fn settings(flags: &Serve, data: Option<&Path>, _environment: &Environment) -> Result<Config, Fault> {
+    let invalid = |faults: config::Faults| Fault::of(Exit::Invalid, faults.to_string());
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+    let overrides = Overrides {
+        data: path(data),
+        policies: path(flags.policies.as_deref()),
+        store: flags.store.clone(),
+        front: flags.front.clone(),
+        gate: flags.gate.clone(),
+        ops: flags.ops.clone(),
+        ..Overrides::default()
+    };
+    let file = config::read_file(flags.config.as_deref()).map_err(invalid)?;
+    Config::load(file.as_ref(), &std::env::vars().collect(), &overrides).map_err(invalid)
+}
+
+fn start_fault(error: StartError) -> Fault {
+    let exit = match &error {
+        StartError::Config(_) | StartError::Policies(..) => Exit::Invalid,
+        StartError::PolicyTests(..) => Exit::TestsFailed,
+        StartError::Store(_) | StartError::Bind { .. } | StartError::File(_) | StartError::Internal(_) => Exit::Failure,
+    };
+    Fault::of(exit, error.to_string())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Fault::failure(format!("the machine gives no event loop: {cause}")))
+}
+
+/// Done at the first SIGTERM or SIGINT; a second one ends the process at once.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: finishing what is in flight");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
 }

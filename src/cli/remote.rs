@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::arguments::Common;
 use super::exit::Exit;
-use crate::http::{Method, StatusCode};
+use crate::http::{Body, BodyReader, Method, StatusCode};
 use crate::store::BoxFuture;
 
 /// Looks up an environment variable.
@@ -36,6 +36,11 @@ impl Fault {
         Self { exit: Exit::Failure, code: None, message: message.into() }
     }
 
+    /// Ends with the given code.
+    pub fn of(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, code: None, message: message.into() }
+    }
+
     /// The command line makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, code: None, message: message.into() }
@@ -47,8 +52,10 @@ impl Fault {
 pub struct Call {
     /// The method.
     pub method: Method,
-    /// The whole URL.
-    pub url: String,
+    /// The server's URL without a path.
+    pub base: String,
+    /// Path and query.
+    pub path: String,
     /// For `Authorization: Bearer`.
     pub token: Option<String>,
     /// JSON, where there is a body.
@@ -66,8 +73,39 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// Carries calls to a server; a failure is a sentence.
-pub type Transport = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Reply, String>> + Send + Sync>;
+/// A POST whose body is read, and whose answer comes, piece by piece.
+#[derive(Debug)]
+pub struct Upload {
+    /// The server's URL without a path.
+    pub base: String,
+    /// Path and query.
+    pub path: String,
+    /// For `Authorization: Bearer`.
+    pub token: Option<String>,
+    /// The body.
+    pub body: Body,
+}
+
+/// The answer to an [`Upload`].
+#[derive(Debug)]
+pub struct Streaming {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, still to be read.
+    pub body: BodyReader,
+}
+
+/// Does `T` on a server; a failure is a sentence.
+pub type Carrier<T, R> = Arc<dyn Fn(T) -> BoxFuture<'static, Result<R, String>> + Send + Sync>;
+
+/// Carries requests to a server.
+#[derive(Clone)]
+pub struct Transport {
+    /// Whole ones.
+    pub call: Carrier<Call, Reply>,
+    /// Streamed ones.
+    pub upload: Carrier<Upload, Streaming>,
+}
 
 /// Which of the server's listeners a verb asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +145,7 @@ pub fn encoded(text: &str) -> String {
 
 /// The data folder of a client verb: flag, then environment, then the default.
 pub fn data_folder(common: &Common, environment: &Environment) -> PathBuf {
-    let given = common.data.clone().or_else(|| environment("CEDARGATE_DATA").map(PathBuf::from));
+    let given = common.data.clone().or_else(|| environment("CEDARGATE_DATA__FOLDER").map(PathBuf::from));
     given.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA))
 }
 
@@ -178,14 +216,27 @@ impl Remote {
     /// # Errors
     /// Where nothing answers.
     pub async fn raw(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply, Fault> {
-        let call = Call { method, url: format!("{}{path}", self.base), token: self.token.clone(), body };
-        (self.transport)(call).await.map_err(|cause| self.unreachable(&cause))
+        let call = Call { method, base: self.base.clone(), path: path.to_owned(), token: self.token.clone(), body };
+        (self.transport.call)(call).await.map_err(|cause| self.unreachable(&cause))
     }
 
-    /// The fault where nothing answers.
-    pub fn unreachable(&self, cause: &str) -> Fault {
+    /// POST of a body that is read, and of an answer that comes, piece by piece.
+    ///
+    /// # Errors
+    /// Where nothing answers, or the answer is not a success.
+    pub async fn upload(&self, path: &str, body: Body) -> Result<BodyReader, Fault> {
+        let upload = Upload { base: self.base.clone(), path: path.to_owned(), token: self.token.clone(), body };
+        let mut streaming = (self.transport.upload)(upload).await.map_err(|cause| self.unreachable(&cause))?;
+        if streaming.status.is_success() {
+            return Ok(streaming.body);
+        }
+        let body = streaming.body.chunk().await.ok().flatten().unwrap_or_default();
+        Err(self.refused(&Reply { status: streaming.status, revision: None, body }))
+    }
+
+    fn unreachable(&self, cause: &str) -> Fault {
         Fault::failure(format!(
-            "nothing answers at {}: {cause}; start a server with `cedargate serve`, or name another with --data or --server",
+            "{cause}; the server was looked for at {}: start one with `cedargate serve`, or name another with --data or --server",
             self.base
         ))
     }

@@ -142,7 +142,7 @@ async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
 }
 
 /// `POST /v1/authorize/batch`: every question on one state of the world.
-pub async fn authorize_batch(gate: &Gate, request: &Request) -> Response {
+pub fn authorize_batch(gate: &Gate, request: &Request) -> Response {
     match answer_batch(gate, request) {
         Ok(response) => response,
         Err(refusal) => refusal.to_response(),

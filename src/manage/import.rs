@@ -16,7 +16,8 @@ use super::respond::Parameters;
 use super::{Manage, organizations};
 use crate::domain::fold;
 use crate::http::{Body, BodyReader, Chunks, Refusal, Request, Response, StatusCode, respond as answer};
-use crate::scim::{Imported, ScimError};
+use crate::scim::error::ScimError;
+use crate::store::BoxFuture;
 use lines::{LINE_LIMIT, Line, Lines};
 
 /// How many lines are being written at a time. With [`LINE_LIMIT`] this bounds the memory of an import.
@@ -29,12 +30,12 @@ const ANSWERS: usize = 64;
 /// ends without a summary means that the import did not reach its end.
 pub(super) async fn import(manage: Arc<Manage>, request: Request, body: BodyReader) -> Result<Response, Refusal> {
     let parameters = Parameters::read(&request, &["organization"])?;
-    let organization = parameters.get("organization").ok_or_else(|| {
-        Refusal::bad_request("say whose people these are: POST /manage/v1/import?organization={id}")
-    })?;
+    let organization = parameters
+        .get("organization")
+        .ok_or_else(|| Refusal::bad_request("say whose people these are: POST /manage/v1/import?organization={id}"))?;
     let organization = organizations::find(&manage, organization).await?.id;
     let (chunks, answer_body) = Body::chunks(ANSWERS);
-    let import = Import::new(manage.writer(organization), chunks);
+    let import = Import::new(writer(manage, organization), chunks);
     // The answer begins before the input ends: failures are told as they occur. The task ends by itself when
     // the input does, or when nobody reads the answer any more.
     tokio::spawn(import.run(body));
@@ -48,6 +49,13 @@ struct Summary {
     created: u64,
     updated: u64,
     failed: u64,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Imported {
+    Created,
+    Updated,
 }
 
 /// Writes one line.
@@ -172,7 +180,8 @@ impl Import {
             Ok(Ok(Imported::Updated)) => self.summary.updated += 1,
             Ok(Err(error)) if error.status.is_server_error() => {
                 self.failed(line, &error.detail, &input).await?;
-                let message = format!("the import stopped at line {line}: {}; run it again when that is over", error.detail);
+                let message =
+                    format!("the import stopped at line {line}: {}; run it again when that is over", error.detail);
                 return Err(Stop::Because(Refusal::unavailable("import-stopped", message)));
             }
             Ok(Err(error)) => self.failed(line, &error.detail, &input).await?,
@@ -206,4 +215,161 @@ fn parse(line: &Line) -> Result<Value, String> {
 fn person(value: &Value) -> Option<String> {
     let (_, name) = value.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case("userName"))?;
     Some(fold(name.as_str()?))
+}
+
+fn writer(_manage: Arc<Manage>, _organization: String) -> Write {
+    Arc::new(|_| Box::pin(async { Err(ScimError::new(StatusCode::NOT_IMPLEMENTED, "not linked")) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Runs an import of the text and answers with its lines.
+    async fn run(write: Write, input: impl Into<bytes::Bytes>) -> Vec<Value> {
+        let (chunks, body) = Body::chunks(1);
+        tokio::spawn(Import::new(write, chunks).run(BodyReader::from_bytes(input)));
+        let bytes = body.collect().await.unwrap().to_bytes();
+        std::str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn summary(created: u64, updated: u64, failed: u64) -> Value {
+        json!({"summary": {"created": created, "updated": updated, "failed": failed}})
+    }
+
+    fn user(name: &str) -> String {
+        format!("{{\"userName\": \"{name}\"}}\n")
+    }
+
+    #[tokio::test]
+    async fn each_bad_line_is_its_own_failure_with_its_number_and_input() {
+        let write: Write = Arc::new(|input| {
+            Box::pin(async move {
+                match input["userName"].as_str() {
+                    Some("bad") => Err(ScimError::new(StatusCode::BAD_REQUEST, "a bad name")),
+                    Some("old") => Ok(Imported::Updated),
+                    _ => Ok(Imported::Created),
+                }
+            })
+        });
+        let long = "x".repeat(LINE_LIMIT + 1);
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let text =
+            format!("{}\r\n\n{{oops\n{}[1]\n{long}\n{deep}\n{}", user("new").trim(), user("bad"), user("old").trim());
+        let lines = run(write, text).await;
+        let numbers: Vec<_> = lines.iter().filter_map(|line| line["line"].as_u64()).collect();
+        assert_eq!(numbers, [3, 4, 5, 6, 7]);
+        assert!(lines[0]["error"].as_str().unwrap().starts_with("the line is not JSON"));
+        assert_eq!(lines[0]["input"], "{oops");
+        assert_eq!(lines[1], json!({"line": 4, "error": "a bad name", "input": {"userName": "bad"}}));
+        assert!(lines[3]["input"].as_str().unwrap().len() <= 200);
+        assert_eq!(lines[5], summary(1, 1, 5));
+        assert_eq!(lines.len(), 6);
+    }
+
+    #[tokio::test]
+    async fn an_empty_input_has_an_empty_summary() {
+        let write: Write = Arc::new(|_| Box::pin(async { Ok(Imported::Created) }));
+        assert_eq!(run(write, "").await, [summary(0, 0, 0)]);
+    }
+
+    #[tokio::test]
+    async fn people_are_written_side_by_side_within_the_limit_and_groups_alone() {
+        struct Watch {
+            now: AtomicUsize,
+            most: AtomicUsize,
+            beside_group: AtomicUsize,
+        }
+        let watch = Arc::new(Watch { now: 0.into(), most: 0.into(), beside_group: 0.into() });
+        let seen = Arc::clone(&watch);
+        let write: Write = Arc::new(move |input| {
+            let watch = Arc::clone(&seen);
+            Box::pin(async move {
+                let now = watch.now.fetch_add(1, Ordering::SeqCst) + 1;
+                watch.most.fetch_max(now, Ordering::SeqCst);
+                if input.get("userName").is_none() {
+                    watch.beside_group.fetch_max(now - 1, Ordering::SeqCst);
+                }
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+                watch.now.fetch_sub(1, Ordering::SeqCst);
+                Ok(Imported::Created)
+            })
+        });
+        let mut text: String = (0..100).map(|number| user(&format!("u{number}"))).collect();
+        text.push_str("{\"displayName\": \"g\"}\n");
+        text.extend((100..200).map(|number| user(&format!("u{number}"))));
+        assert_eq!(run(write, text).await, [summary(201, 0, 0)]);
+        let most = watch.most.load(Ordering::SeqCst);
+        assert!((2..=IN_FLIGHT).contains(&most), "{most} at a time");
+        assert_eq!(watch.beside_group.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn two_lines_about_one_person_take_effect_in_order() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&order);
+        let write: Write = Arc::new(move |input| {
+            let order = Arc::clone(&seen);
+            Box::pin(async move {
+                let n = input["n"].as_u64().unwrap();
+                // The earlier a line, the longer it takes.
+                for _ in 0..(10 - n) {
+                    tokio::task::yield_now().await;
+                }
+                order.lock().unwrap().push(n);
+                Ok(Imported::Updated)
+            })
+        });
+        let text =
+            "{\"userName\": \"Ann\", \"n\": 1}\n{\"username\": \"ann\", \"n\": 2}\n{\"userName\": \"ANN\", \"n\": 3}\n";
+        run(write, text).await;
+        assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_conflict_with_an_earlier_line_in_flight_is_tried_again_after_it() {
+        // The first line frees an address that the second one wants.
+        let freed = Arc::new(Semaphore::new(0));
+        let tries = Arc::new(AtomicUsize::new(0));
+        let (at, counted) = (Arc::clone(&freed), Arc::clone(&tries));
+        let write: Write = Arc::new(move |input| {
+            let (freed, tries) = (Arc::clone(&at), Arc::clone(&counted));
+            Box::pin(async move {
+                if input["userName"] == "first" {
+                    while tries.load(Ordering::SeqCst) == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    freed.add_permits(1);
+                    return Ok(Imported::Updated);
+                }
+                tries.fetch_add(1, Ordering::SeqCst);
+                match freed.try_acquire() {
+                    Ok(_) => Ok(Imported::Created),
+                    Err(_) => Err(ScimError::uniqueness("emails is taken")),
+                }
+            })
+        });
+        assert_eq!(run(write, format!("{}{}", user("first"), user("second"))).await, [summary(1, 1, 0)]);
+        assert_eq!(tries.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_stops_the_import_without_a_summary() {
+        let write: Write =
+            Arc::new(|_| Box::pin(async { Err(ScimError::new(StatusCode::SERVICE_UNAVAILABLE, "the disk is full")) }));
+        let text: String = (0..1000).map(|number| user(&format!("u{number}"))).collect();
+        let lines = run(write, text).await;
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines[0]["line"], 1);
+        assert_eq!(lines[1]["error"]["code"], "import-stopped");
+        assert!(lines[1]["error"]["message"].as_str().unwrap().contains("line 1: the disk is full"));
+    }
 }

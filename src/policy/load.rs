@@ -30,6 +30,7 @@ pub struct Bundle {
     pub(super) policies: Vec<Loaded>,
     schema: String,
     cases: Vec<CaseFile>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// One action, with everything that an evaluation of it needs prepared.
@@ -67,8 +68,11 @@ impl Bundle {
         let cases = read_cases(&files, &mut faults);
         let schema_text = schema_text(&files, &declarations);
         let schema = read_schema(&files, &declarations, &schema_text, &mut faults);
+        let mut warnings = Vec::new();
         if let Some((schema, _)) = &schema {
-            faults.extend(validate(schema.clone(), &policies, &files));
+            let (errors, mild) = validate(schema.clone(), &policies, &files);
+            faults.extend(errors);
+            warnings = mild;
         }
         let (Some((_, json)), true) = (schema, faults.is_empty()) else {
             faults.sort();
@@ -89,7 +93,13 @@ impl Bundle {
             policies,
             schema: schema_text,
             cases,
+            warnings,
         })
+    }
+
+    /// What Cedar warns of; a bundle with warnings still serves.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// The hash over all files, 32 hexadecimal digits.
@@ -244,12 +254,12 @@ fn read_schema(
     }
 }
 
-/// Strict validation, and at level 1: a slice of principal, resource and action provably suffices.
-fn validate(schema: Schema, policies: &[Loaded], files: &Files) -> Vec<Diagnostic> {
+/// Errors and warnings of the strict validation, at level 1: a slice of principal, resource and action provably suffices.
+fn validate(schema: Schema, policies: &[Loaded], files: &Files) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
     let set = match PolicySet::from_policies(policies.iter().map(|loaded| loaded.policy.clone())) {
         Ok(set) => set,
         // Ids that stand twice are reported where the policies are read.
-        Err(_) => return Vec::new(),
+        Err(_) => return (Vec::new(), Vec::new()),
     };
     let file_of: HashMap<&str, &str> = policies.iter().map(|loaded| (&*loaded.id, loaded.file.as_str())).collect();
     let outcome = Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, 1);
@@ -257,13 +267,15 @@ fn validate(schema: Schema, policies: &[Loaded], files: &Files) -> Vec<Diagnosti
         let file = file_of.get(AsRef::<str>::as_ref(id)).copied().unwrap_or("policies");
         Diagnostic::cedar(file, files.get(file).map_or("", String::as_str), problem)
     };
-    let errors = outcome.validation_errors().map(|error| diagnose(error.policy_id(), error));
-    let warnings = outcome.validation_warnings().map(|warning| diagnose(warning.policy_id(), warning));
-    let mut all: Vec<Diagnostic> = errors.chain(warnings).collect();
     // Each policy is validated for every action that it may meet; one finding is said once.
-    all.sort();
-    all.dedup();
-    all
+    let once = |mut all: Vec<Diagnostic>| {
+        all.sort();
+        all.dedup();
+        all
+    };
+    let errors = outcome.validation_errors().map(|error| diagnose(error.policy_id(), error)).collect();
+    let warnings = outcome.validation_warnings().map(|warning| diagnose(warning.policy_id(), warning)).collect();
+    (once(errors), once(warnings))
 }
 
 fn read_cases(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<CaseFile> {

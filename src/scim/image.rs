@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
-use super::state::{Grants, GroupState, UserState};
+use super::state::{Claim, Claims, UserState};
 use crate::domain::{AccessMethods, AdministrationLevel, GroupImage, Number, UserImage, fold};
 
 /// The URN of our extension of people.
@@ -28,6 +28,8 @@ pub(super) struct Limits {
     pub roles: Option<Vec<String>>,
     /// The accounts that it may give; `None` allows every account of the organization.
     pub accounts: Option<Vec<String>>,
+    /// Refuses a document with marks instead of storing it.
+    pub strict: bool,
 }
 
 impl Limits {
@@ -38,12 +40,20 @@ impl Limits {
             may_grant_admin: connection.settings.may_grant_admin,
             roles: connection.settings.roles.clone(),
             accounts: connection.settings.accounts.clone(),
+            strict: false,
         }
     }
 
-    /// An operator's: everything inside the organization. The name cannot be a connection's id, which is a UUID.
-    pub fn operator(organization: &str) -> Self {
-        Self { writer: format!("operator@{organization}"), may_grant_admin: true, roles: None, accounts: None }
+    /// An operator's: everything inside the organization, of the roles that there are. The name cannot be a
+    /// connection's id, which is a UUID.
+    pub fn operator(organization: &str, roles: &[String]) -> Self {
+        Self {
+            writer: format!("operator@{organization}"),
+            may_grant_admin: true,
+            roles: Some(roles.to_vec()),
+            accounts: None,
+            strict: false,
+        }
     }
 }
 
@@ -95,7 +105,7 @@ pub(super) struct Rights {
     pub assigned: bool,
     pub accounts: Vec<Number>,
     /// To be remembered in the state.
-    pub grants: Grants,
+    pub claims: Claims,
     /// What grants nothing.
     pub marked: Vec<Mark>,
 }
@@ -115,7 +125,7 @@ pub(super) fn account_ids(document: &Map<String, Value>, extension: &str) -> Vec
 pub(super) fn user_rights(
     document: &Map<String, Value>,
     limits: &Limits,
-    before: &Grants,
+    before: &Claims,
     accounts: &BTreeMap<String, Number>,
 ) -> Rights {
     let own = document.get(USER_EXTENSION);
@@ -131,7 +141,7 @@ pub(super) fn user_rights(
 pub(super) fn group_rights(
     document: &Map<String, Value>,
     limits: &Limits,
-    before: &Grants,
+    before: &Claims,
     accounts: &BTreeMap<String, Number>,
 ) -> Rights {
     let own = document.get(GROUP_EXTENSION);
@@ -173,7 +183,6 @@ pub(super) fn group_image(
     id: &str,
     organization: Number,
     document: &Map<String, Value>,
-    _state: &GroupState,
     rights: &Rights,
 ) -> GroupImage {
     GroupImage {
@@ -194,7 +203,7 @@ impl Rights {
             roles: Vec::new(),
             assigned: false,
             accounts: Vec::new(),
-            grants: Grants::default(),
+            claims: Claims::default(),
             marked: Vec::new(),
         }
     }
@@ -203,22 +212,18 @@ impl Rights {
         self.marked.push(Mark::new(attribute, value, reason));
     }
 
-    fn read_level(&mut self, value: Option<&Value>, limits: &Limits, before: &Grants) {
+    fn read_level(&mut self, value: Option<&Value>, limits: &Limits, before: &Claims) {
         let Some(value) = value else { return };
         match text(Some(value)).and_then(AdministrationLevel::parse) {
             Some(AdministrationLevel::BasicUser) => {}
             Some(AdministrationLevel::AccountAdmin) => {
-                match giver(limits, before.admin.as_ref(), limits.may_grant_admin) {
-                    Some(giver) => {
-                        self.level = AdministrationLevel::AccountAdmin;
-                        self.grants.admin = Some(giver);
-                    }
-                    None => self.mark(
-                        "administrationLevel",
-                        AdministrationLevel::AccountAdmin.name(),
-                        MarkReason::NotAllowed,
-                    ),
+                let claim = claim(limits, before.admin.as_ref(), limits.may_grant_admin);
+                if claim.granted {
+                    self.level = AdministrationLevel::AccountAdmin;
+                } else {
+                    self.mark("administrationLevel", &shown(value), MarkReason::NotAllowed);
                 }
+                self.claims.admin = Some(claim);
             }
             None => self.mark("administrationLevel", &shown(value), MarkReason::NotUnderstood),
         }
@@ -241,7 +246,7 @@ impl Rights {
     }
 
     /// Whatever stands here counts as assigned, also what grants nothing (`domain.md` Q10).
-    fn read_roles(&mut self, value: Option<&Value>, limits: &Limits, before: &Grants) {
+    fn read_roles(&mut self, value: Option<&Value>, limits: &Limits, before: &Claims) {
         for value in values(value) {
             let Some(name) = role_name(value) else {
                 self.assigned = true;
@@ -249,24 +254,21 @@ impl Rights {
                 continue;
             };
             let allowed = limits.roles.as_ref().is_none_or(|roles| roles.contains(&name));
-            match giver(limits, before.roles.get(&name), allowed) {
-                Some(giver) => {
-                    self.grants.roles.insert(name, giver);
-                }
-                None => {
-                    self.assigned = true;
-                    self.mark("roles", &name, MarkReason::NotAllowed);
-                }
+            let claim = claim(limits, before.roles.get(&name), allowed);
+            if !claim.granted {
+                self.assigned = true;
+                self.mark("roles", &name, MarkReason::NotAllowed);
             }
+            self.claims.roles.insert(name, claim);
         }
-        self.roles = self.grants.roles.keys().cloned().collect();
+        self.roles = granted(&self.claims.roles).map(str::to_owned).collect();
     }
 
     fn read_accounts(
         &mut self,
         value: Option<&Value>,
         limits: &Limits,
-        before: &Grants,
+        before: &Claims,
         accounts: &BTreeMap<String, Number>,
     ) {
         for value in values(value) {
@@ -279,23 +281,39 @@ impl Rights {
                 continue;
             };
             let allowed = limits.accounts.as_ref().is_none_or(|ids| ids.iter().any(|other| other == id));
-            match giver(limits, before.accounts.get(id), allowed) {
-                Some(giver) => {
-                    self.grants.accounts.insert(id.to_owned(), giver);
-                    self.accounts.push(*number);
-                }
-                None => self.mark("accounts", id, MarkReason::NotAllowed),
+            let claim = claim(limits, before.accounts.get(id), allowed);
+            if claim.granted {
+                self.accounts.push(*number);
+            } else {
+                self.mark("accounts", id, MarkReason::NotAllowed);
             }
+            self.claims.accounts.insert(id.to_owned(), claim);
         }
         self.accounts.sort_unstable();
         self.accounts.dedup();
     }
 }
 
-/// Who gives a right that stands in the document: somebody else who gave it before and whom this writer only
-/// repeats, or the writer where its limits allow. Its own earlier gift does not outlive a narrower limit.
-fn giver(limits: &Limits, before: Option<&String>, allowed: bool) -> Option<String> {
-    before.filter(|giver| **giver != limits.writer).or(allowed.then_some(&limits.writer)).cloned()
+/// The claim of a value: as somebody else left it where this writer only repeats it, else the writer's own, judged by
+/// the limits of today. What somebody else may not give does not become granted by being repeated, and what
+/// somebody else gave does not end by it.
+fn claim(limits: &Limits, before: Option<&Claim>, allowed: bool) -> Claim {
+    match before {
+        Some(claim) if claim.by != limits.writer => claim.clone(),
+        Some(_) | None => Claim { by: limits.writer.clone(), granted: allowed },
+    }
+}
+
+/// The names that are granted.
+pub(super) fn granted(claims: &BTreeMap<String, Claim>) -> impl Iterator<Item = &str> {
+    claims.iter().filter(|(_, claim)| claim.granted).map(|(name, _)| name.as_str())
+}
+
+/// Effective access methods of a person's document.
+pub(super) fn access_methods(document: &Map<String, Value>) -> AccessMethods {
+    let mut rights = Rights::none();
+    rights.read_methods(document.get(USER_EXTENSION).and_then(|own| own.get("accessMethods")));
+    rights.methods
 }
 
 /// The name of a role in any of its spellings: text, `{"value"}`, JSON text inside either (Entra's complex role
@@ -360,20 +378,20 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits { writer: "c1".into(), may_grant_admin: false, roles: None, accounts: None }
+        Limits { writer: "c1".into(), may_grant_admin: false, roles: None, accounts: None, strict: false }
     }
 
-    fn fold_user(document: Value, limits: &Limits, before: &Grants) -> Rights {
+    fn fold_user(document: Value, limits: &Limits, before: &Claims) -> Rights {
         let accounts = BTreeMap::from([("100".to_owned(), 7), ("200".to_owned(), 8)]);
         user_rights(&map(document), limits, before, &accounts)
     }
 
     #[test]
     fn nothing_said_is_a_basic_user_of_the_dashboard() {
-        let rights = fold_user(json!({"userName": "a"}), &limits(), &Grants::default());
+        let rights = fold_user(json!({"userName": "a"}), &limits(), &Claims::default());
         assert_eq!(rights, Rights::none());
         let empty = json!({"roles": [], (USER_EXTENSION): {"accounts": [], "accessMethods": []}});
-        assert_eq!(fold_user(empty, &limits(), &Grants::default()), Rights::none());
+        assert_eq!(fold_user(empty, &limits(), &Claims::default()), Rights::none());
     }
 
     #[test]
@@ -396,7 +414,7 @@ mod tests {
         ];
         for (value, name) in spellings {
             assert_eq!(role_name(&value).as_deref(), name, "{value}");
-            let rights = fold_user(json!({"roles": [value]}), &limits(), &Grants::default());
+            let rights = fold_user(json!({"roles": [value]}), &limits(), &Claims::default());
             assert_eq!(rights.roles, name.map(str::to_owned).into_iter().collect::<Vec<_>>());
             assert_eq!(rights.assigned, name.is_none());
             assert_eq!(rights.marked.len(), usize::from(name.is_none()));
@@ -406,7 +424,7 @@ mod tests {
     #[test]
     fn a_filtered_role_grants_nothing_and_counts_as_assigned() {
         let limits = Limits { roles: Some(vec!["Ordering".into()]), ..limits() };
-        let rights = fold_user(json!({"roles": ["Ordering", "Porting"]}), &limits, &Grants::default());
+        let rights = fold_user(json!({"roles": ["Ordering", "Porting"]}), &limits, &Claims::default());
         assert_eq!((rights.roles.as_slice(), rights.assigned), (&["Ordering".to_owned()][..], true));
         assert_eq!(rights.marked, [Mark::new("roles", "Porting", MarkReason::NotAllowed)]);
     }
@@ -414,13 +432,13 @@ mod tests {
     #[test]
     fn the_admin_level_needs_a_setting_and_an_exact_name() {
         let admin = json!({(USER_EXTENSION): {"administrationLevel": "Account Admin"}});
-        let refused = fold_user(admin.clone(), &limits(), &Grants::default());
+        let refused = fold_user(admin.clone(), &limits(), &Claims::default());
         assert_eq!((refused.level, refused.marked.len()), (AdministrationLevel::BasicUser, 1));
         let allowed = Limits { may_grant_admin: true, ..limits() };
-        assert_eq!(fold_user(admin, &allowed, &Grants::default()).level, AdministrationLevel::AccountAdmin);
+        assert_eq!(fold_user(admin, &allowed, &Claims::default()).level, AdministrationLevel::AccountAdmin);
         for spelling in ["account admin", "Account Admin ", "System", ""] {
             let rights =
-                fold_user(json!({(USER_EXTENSION): {"administrationLevel": spelling}}), &allowed, &Grants::default());
+                fold_user(json!({(USER_EXTENSION): {"administrationLevel": spelling}}), &allowed, &Claims::default());
             assert_eq!((rights.level, rights.marked.len()), (AdministrationLevel::BasicUser, 1), "{spelling}");
         }
     }
@@ -429,7 +447,7 @@ mod tests {
     fn accounts_must_exist_and_be_allowed() {
         let document = json!({(USER_EXTENSION): {"accounts": ["200", {"value": "100"}, "300", 7, "200"]}});
         assert_eq!(account_ids(&map(document.clone()), USER_EXTENSION), ["100", "200", "300"]);
-        let rights = fold_user(document.clone(), &limits(), &Grants::default());
+        let rights = fold_user(document.clone(), &limits(), &Claims::default());
         assert_eq!(rights.accounts, [7, 8]);
         assert_eq!(
             rights.marked,
@@ -439,13 +457,13 @@ mod tests {
             ]
         );
         let narrow = Limits { accounts: Some(vec!["100".into(), "300".into()]), ..limits() };
-        assert_eq!(fold_user(document, &narrow, &Grants::default()).accounts, [7]);
+        assert_eq!(fold_user(document, &narrow, &Claims::default()).accounts, [7]);
     }
 
     #[test]
     fn unknown_access_methods_grant_nothing_and_do_not_bring_back_the_default() {
         let methods = |value: Value| {
-            fold_user(json!({(USER_EXTENSION): {"accessMethods": value}}), &limits(), &Grants::default()).methods
+            fold_user(json!({(USER_EXTENSION): {"accessMethods": value}}), &limits(), &Claims::default()).methods
         };
         assert_eq!(methods(json!(["api"])), AccessMethods { dashboard: false, api: true });
         assert_eq!(methods(json!(["api", "dashboard"])), AccessMethods { dashboard: true, api: true });
@@ -457,23 +475,37 @@ mod tests {
     #[test]
     fn what_another_gave_survives_a_repetition_and_ones_own_does_not_outlive_its_limit() {
         let document = json!({"roles": ["Porting"], (USER_EXTENSION): {"administrationLevel": "Account Admin"}});
-        let given = fold_user(document.clone(), &Limits::operator("acme"), &Grants::default()).grants;
+        let operator = Limits::operator("acme", &["Porting".to_owned()]);
+        let given = fold_user(document.clone(), &operator, &Claims::default()).claims;
         let narrow = Limits { roles: Some(Vec::new()), ..limits() };
         let repeated = fold_user(document.clone(), &narrow, &given);
         assert_eq!((repeated.roles.len(), repeated.level), (1, AdministrationLevel::AccountAdmin));
-        assert_eq!(repeated.grants, given, "and it stays the operator's");
+        assert_eq!(repeated.claims, given, "and it stays the operator's");
         let removed = fold_user(json!({"roles": []}), &narrow, &given);
-        assert_eq!(removed.grants, Grants::default());
-        assert!(fold_user(document.clone(), &narrow, &removed.grants).roles.is_empty(), "once gone, it is gone");
-        let own = fold_user(document.clone(), &limits(), &Grants::default()).grants;
+        assert_eq!(removed.claims, Claims::default());
+        assert!(fold_user(document.clone(), &narrow, &removed.claims).roles.is_empty(), "once gone, it is gone");
+        let own = fold_user(document.clone(), &limits(), &Claims::default()).claims;
         assert!(fold_user(document, &narrow, &own).roles.is_empty());
+    }
+
+    #[test]
+    fn what_one_may_not_give_is_not_granted_by_anothers_repetition() {
+        let document = json!({"roles": ["Porting"], (USER_EXTENSION): {"accounts": ["100"]}});
+        let narrow = Limits { roles: Some(Vec::new()), accounts: Some(Vec::new()), ..limits() };
+        let withheld = fold_user(document.clone(), &narrow, &Claims::default()).claims;
+        let wide = Limits { writer: "c2".into(), ..limits() };
+        let repeated = fold_user(document.clone(), &wide, &withheld);
+        assert!(repeated.roles.is_empty() && repeated.accounts.is_empty() && repeated.assigned);
+        let removed = fold_user(json!({}), &wide, &repeated.claims).claims;
+        assert_eq!(fold_user(document.clone(), &wide, &removed).roles, ["Porting"], "written anew, it is its own");
+        assert_eq!(fold_user(document, &limits(), &withheld).roles, ["Porting"], "a widened limit counts when it writes");
     }
 
     #[test]
     fn a_deleted_person_keeps_names_only() {
         let document = map(json!({"userName": "New", "roles": ["Ordering"]}));
         let state = UserState { username: "old".into(), active: true, locked: true, ..UserState::default() };
-        let rights = user_rights(&document, &limits(), &Grants::default(), &BTreeMap::new());
+        let rights = user_rights(&document, &limits(), &Claims::default(), &BTreeMap::new());
         let living = user_image("u", 1, &document, &state, &rights, false);
         assert!(living.active && living.locked && living.login.as_deref() == Some("New"));
         let deleted = user_image("u", 1, &document, &state, &rights, true);

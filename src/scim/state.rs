@@ -10,20 +10,29 @@ use super::error::ScimError;
 use crate::domain::Timestamp;
 use crate::store::Record;
 
-/// Which of the rights in the document are granted, and by whom: the id of a connection, or an operator's name.
-/// A right that is in the document and not in here grants nothing.
+/// A right that a document names: who wrote it there, and whether it is granted. A later writer who only repeats it
+/// changes neither, so that nobody's limits are stretched by somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// The id of a connection, or an operator's name.
+    pub by: String,
+    /// Whether decisions see it.
+    pub granted: bool,
+}
+
+/// The claims of a document. What has none grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Grants {
-    /// Who gave the level Account Admin.
+pub(super) struct Claims {
+    /// The level Account Admin.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub admin: Option<String>,
-    /// Role names, each with who gave it.
+    pub admin: Option<Claim>,
+    /// Roles by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub roles: BTreeMap<String, String>,
-    /// Account ids, each with who gave it.
+    pub roles: BTreeMap<String, Claim>,
+    /// Accounts by id; only those that exist in the organization.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub accounts: BTreeMap<String, String>,
+    pub accounts: BTreeMap<String, Claim>,
 }
 
 /// What is kept of a person beside the document.
@@ -51,9 +60,9 @@ pub(super) struct UserState {
     /// When a create linked to this record again: credentials from before are void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linked_again: Option<Timestamp>,
-    /// What is granted.
+    /// Who wrote which right, and what is granted.
     #[serde(default)]
-    pub grants: Grants,
+    pub claims: Claims,
 }
 
 /// What is kept of a group beside the document.
@@ -65,9 +74,9 @@ pub(super) struct GroupState {
     /// `externalId` by connection.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub external: BTreeMap<String, String>,
-    /// What is granted.
+    /// Who wrote which right, and what is granted.
     #[serde(default)]
-    pub grants: Grants,
+    pub claims: Claims,
 }
 
 /// Reads a record's state.

@@ -8,54 +8,29 @@ use std::path::PathBuf;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::Timestamp;
 
 /// An issuer whose tokens are believed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerConfig {
     /// The `iss` claim, compared whole.
     pub issuer: String,
-    /// The `aud` that the token must name.
-    pub audience: String,
+    /// The audiences that are meant for us; the token must name one of them.
+    pub audiences: Vec<String>,
     /// Signature algorithms; only asymmetric ones.
     pub algorithms: Vec<String>,
     /// A JSON Web Key Set.
     pub jwks_file: PathBuf,
     /// The claim that names the person.
-    #[serde(default = "subject_claim")]
     pub claim: String,
-    /// What the claim holds.
-    #[serde(default)]
-    pub identifies: Identifies,
 }
 
-fn subject_claim() -> String {
-    "sub".into()
-}
-
-/// What a claim holds of the person. Never an e-mail address alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Identifies {
-    /// Username or present login.
-    #[default]
-    Username,
-    /// The SCIM id.
-    Id,
-}
-
-/// Whom a verified credential names; whether that person exists and may do anything is not said here.
+/// Whom a verified credential names: a username, a present login or a SCIM id, never an e-mail address alone.
+/// Whether that person exists and may do anything is not said here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// A username or login.
-    User(String),
-    /// A SCIM id.
-    Id(String),
-}
+pub struct Identity(pub String);
 
 /// Why a credential does not hold. Says what the caller can do, never what the token held.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,11 +70,10 @@ pub struct IssuerFault {
 }
 
 struct Issuer {
-    audience: String,
+    audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
     keys: HashMap<String, DecodingKey>,
     claim: String,
-    identifies: Identifies,
 }
 
 /// Verifies credentials by the configured issuers.
@@ -181,16 +155,17 @@ impl Issuer {
         if keys.is_empty() {
             return Err(format!("{shown} holds no key"));
         }
-        let (audience, claim) = (config.audience.clone(), config.claim.clone());
-        Ok(Self { audience, algorithms, keys, claim, identifies: config.identifies })
+        Ok(Self { audiences: config.audiences.clone(), algorithms, keys, claim: config.claim.clone() })
     }
 
     /// What verified claims say, read strictly: a claim of a wrong type counts as wrong, never as absent.
     fn identify(&self, claims: &Value, now: Timestamp) -> Result<Identity, CredentialFault> {
         let fault = |claim: &str| CredentialFault::Claim(claim.to_owned());
         let audience = match claims.get("aud").ok_or_else(|| fault("aud"))? {
-            Value::String(one) => *one == self.audience,
-            Value::Array(many) => many.iter().any(|one| one.as_str() == Some(self.audience.as_str())),
+            Value::String(one) => self.audiences.contains(one),
+            Value::Array(many) => {
+                many.iter().any(|one| one.as_str().is_some_and(|one| self.audiences.iter().any(|ours| ours == one)))
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(fault("aud")),
         };
         if !audience {
@@ -209,10 +184,7 @@ impl Issuer {
         }
         let name = claims.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| fault(&self.claim))?.to_owned();
-        Ok(match self.identifies {
-            Identifies::Username => Identity::User(name),
-            Identifies::Id => Identity::Id(name),
-        })
+        Ok(Identity(name))
     }
 }
 

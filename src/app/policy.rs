@@ -1,0 +1,102 @@
+//! Bundles in and out of service: loaded aside, tried by their own cases, swapped whole.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::StartError;
+use crate::authz::trial::{self, Trial};
+use crate::policy::{Bundle, Live, Source};
+use crate::telemetry::Metrics;
+
+/// The folder that was named, `./policies` where it stands, or the built-in bundle.
+pub fn source(folder: Option<&Path>) -> Source {
+    let here = Path::new("policies");
+    match folder.or_else(|| here.is_dir().then_some(here)) {
+        Some(folder) => Source::Folder(folder.to_path_buf()),
+        None => Source::Shipped,
+    }
+}
+
+/// Loads a bundle and runs its own cases on it.
+pub fn load_and_try(source: &Source) -> Result<Arc<Bundle>, StartError> {
+    let bundle = Bundle::load(source).map_err(|faults| StartError::Policies(source.clone(), faults))?;
+    let bundle = Arc::new(bundle);
+    let failed: Vec<String> = (trial::run(&bundle, bundle.cases()).iter())
+        .filter(|trial| !trial.faults.is_empty())
+        .map(describe)
+        .collect();
+    if failed.is_empty() { Ok(bundle) } else { Err(StartError::PolicyTests(source.clone(), failed.join("\n"))) }
+}
+
+/// A failed case in a line.
+pub fn describe(trial: &Trial) -> String {
+    format!("{}: {}: {}", trial.file, trial.name, trial.faults.join("; "))
+}
+
+/// Swaps bundles: the last good one stays where the newer one is refused.
+pub struct Reloader {
+    source: Source,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    refusal: Mutex<Option<String>>,
+    /// One reload at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Reloader {
+    pub(super) fn new(source: Source, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
+        Self { source, live, metrics, refusal: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The bundle in service.
+    pub(super) fn serving(&self) -> Arc<Bundle> {
+        Arc::clone(&self.live.serving().bundle)
+    }
+
+    /// Why the newest files are not in service, where they are not.
+    pub(super) fn last_refusal(&self) -> Result<(), String> {
+        match &*self.refusal.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => Err(format!("serving {}; the newer files are refused: {why}", self.serving().id())),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads the files anew: the id of the bundle now in service, or why the one before stays.
+    pub(super) async fn reload(&self) -> Result<String, String> {
+        let _turn = self.turn.lock().await;
+        let source = self.source.clone();
+        let loaded = tokio::task::spawn_blocking(move || load_and_try(&source)).await;
+        let outcome = match loaded {
+            Ok(Ok(bundle)) => Ok(bundle),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(format!("loading broke off: {error}")),
+        };
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(bundle) => {
+                let before = self.serving();
+                tracing::info!(before = %before.id(), bundle = %bundle.id(), "policies in service");
+                self.metrics.policy_bundle(Arc::clone(bundle.id()));
+                let id = bundle.id().to_string();
+                self.live.swap(bundle);
+                *refusal = None;
+                Ok(id)
+            }
+            Err(why) => {
+                tracing::error!(why, "the newer policies are refused; the last good ones stay in service");
+                *refusal = Some(why.clone());
+                Err(why)
+            }
+        }
+    }
+}
+
+/// Reloads at every SIGHUP, for ever.
+pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>) {
+    let hangup = tokio::signal::unix::SignalKind::hangup();
+    let Ok(mut signals) = tokio::signal::unix::signal(hangup) else { return };
+    while signals.recv().await.is_some() {
+        // The outcome is in the log, in the metrics and in `/readyz`.
+        let _told = reloader.reload().await;
+    }
+}

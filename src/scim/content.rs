@@ -1,0 +1,229 @@
+//! Drafts: a document with its state on the way into the store.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::caller::Wall;
+use super::error::ScimError;
+use super::image::{
+    self, GROUP_EXTENSION, Limits, Mark, USER_EXTENSION, account_ids, group_rights, user_image, user_rights,
+};
+use super::life;
+use super::respond::date_time;
+use super::schema::{Resource, ResourceKind};
+use super::state::{GroupState, UserState, read_document, read_state, write_text};
+use super::{Scim, store_failure};
+use crate::domain::{Image, Number};
+use crate::store::{Content, IndexEntry, Kind, Outcome, Record};
+
+/// The most accounts that one document may name.
+const MOST_ACCOUNTS: usize = 1_000;
+
+/// A document that is being written, with its private facts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft<State> {
+    /// What clients may write, without `externalId`.
+    pub document: Map<String, Value>,
+    /// What they may not.
+    pub state: State,
+}
+
+/// States that know `externalId` by connection.
+pub(super) trait External {
+    /// The map.
+    fn external(&mut self) -> &mut BTreeMap<String, String>;
+}
+
+impl External for UserState {
+    fn external(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.external
+    }
+}
+
+impl External for GroupState {
+    fn external(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.external
+    }
+}
+
+impl<State: External + serde::de::DeserializeOwned> Draft<State> {
+    /// From what is stored.
+    pub fn read(record: &Record) -> Result<Self, ScimError> {
+        Ok(Self { document: read_document(record)?, state: read_state(record)? })
+    }
+}
+
+impl<State: External> Draft<State> {
+    /// As the schema sees it, with the `externalId` of this writer.
+    pub fn resource(&mut self, writer: &str) -> Resource {
+        let mut map = self.document.clone();
+        if let Some(id) = self.state.external().get(writer) {
+            map.insert("externalId".to_owned(), Value::from(id.as_str()));
+        }
+        Resource::from_stored(map)
+    }
+
+    /// Takes over what a writer wants it to be.
+    pub fn set(&mut self, resource: Resource, writer: &str) {
+        let mut map = resource.into_map();
+        match map.shift_remove("externalId") {
+            Some(Value::String(id)) => {
+                self.state.external().insert(writer.to_owned(), id);
+            }
+            Some(_) | None => {
+                self.state.external().remove(writer);
+            }
+        }
+        for derived in ["schemas", "id", "meta"] {
+            map.shift_remove(derived);
+        }
+        self.document = map;
+    }
+
+    /// Text of the document.
+    pub fn text(&self, name: &str) -> &str {
+        self.document.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl Scim {
+    /// Everything that the store keeps of a person; the draft's state takes note of what is granted.
+    pub(super) async fn user_content(
+        &self,
+        wall: &Wall,
+        limits: &Limits,
+        id: &str,
+        draft: &mut Draft<UserState>,
+        deleted: bool,
+    ) -> Result<(Content, Vec<Mark>), ScimError> {
+        let accounts = self.accounts(wall, account_ids(&draft.document, USER_EXTENSION)).await?;
+        let rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
+        refuse_marks(limits, &rights.marked)?;
+        draft.state.claims.clone_from(&rights.claims);
+        let state = &draft.state;
+        let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
+        let mut shown = draft.document.clone();
+        add_server_facts(&mut shown, state);
+        let content = Content {
+            document: write_text(&draft.document)?,
+            state: write_text(state)?,
+            index: if deleted { Vec::new() } else { self.index(ResourceKind::User, shown, &state.external) },
+            unique: life::user_keys(&draft.document, state, deleted),
+            image: Some(Image::User(image)),
+            deleted,
+        };
+        Ok((content, rights.marked))
+    }
+
+    /// Everything that the store keeps of a group beside its members.
+    pub(super) async fn group_content(
+        &self,
+        wall: &Wall,
+        limits: &Limits,
+        id: &str,
+        draft: &mut Draft<GroupState>,
+    ) -> Result<(Content, Vec<Mark>), ScimError> {
+        let accounts = self.accounts(wall, account_ids(&draft.document, GROUP_EXTENSION)).await?;
+        let rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
+        refuse_marks(limits, &rights.marked)?;
+        draft.state.claims.clone_from(&rights.claims);
+        let image = image::group_image(id, wall.number, &draft.document, &rights);
+        let content = Content {
+            document: write_text(&draft.document)?,
+            state: write_text(&draft.state)?,
+            index: self.index(ResourceKind::Group, draft.document.clone(), &draft.state.external),
+            unique: life::group_keys(&wall.id, &draft.document, &draft.state),
+            image: Some(Image::Group(image)),
+            deleted: false,
+        };
+        Ok((content, rights.marked))
+    }
+
+    /// The numbers of those accounts that this organization has.
+    pub(super) async fn accounts(&self, wall: &Wall, ids: Vec<String>) -> Result<BTreeMap<String, Number>, ScimError> {
+        if ids.len() > MOST_ACCOUNTS {
+            return Err(ScimError::invalid_value(format!("at most {MOST_ACCOUNTS} accounts can be given at once")));
+        }
+        let mut numbers = BTreeMap::new();
+        for id in ids {
+            let record = self.store.get(Kind::Account, &id).await.map_err(store_failure)?;
+            if let Some(record) = record.filter(|record| !record.deleted && record.organization == wall.id) {
+                numbers.insert(id, record.number);
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn index(
+        &self,
+        kind: ResourceKind,
+        document: Map<String, Value>,
+        external: &BTreeMap<String, String>,
+    ) -> Vec<IndexEntry> {
+        let mut entries = self.schemas.definition(kind).index(&Resource::from_stored(document));
+        entries.extend(external.iter().map(|(connection, id)| IndexEntry {
+            path: external_path(connection),
+            element: 0,
+            value: id.clone(),
+        }));
+        entries
+    }
+}
+
+/// The index path of `externalId`, which each connection has its own of.
+pub(super) fn external_path(connection: &str) -> String {
+    format!("externalid:{connection}")
+}
+
+/// What the server itself says of a person, in our extension.
+pub(super) fn add_server_facts(document: &mut Map<String, Value>, state: &UserState) {
+    let own = document.entry(USER_EXTENSION).or_insert_with(|| Value::Object(Map::new()));
+    let Some(own) = own.as_object_mut() else { return };
+    own.insert("username".to_owned(), Value::from(state.username.as_str()));
+    if state.locked {
+        own.insert("locked".to_owned(), Value::Bool(true));
+    }
+    if let Some(at) = state.password_changed_at {
+        own.insert("passwordChangedAt".to_owned(), Value::from(date_time(at)));
+    }
+}
+
+/// A record as the store has it after a step.
+pub(super) fn record_after(
+    kind: Kind,
+    id: &str,
+    organization: &str,
+    document: String,
+    state: String,
+    outcome: &Outcome,
+) -> Record {
+    Record {
+        number: outcome.number,
+        kind,
+        id: id.to_owned(),
+        organization: organization.to_owned(),
+        version: outcome.version,
+        document,
+        state,
+        deleted: false,
+        created: outcome.created,
+        modified: outcome.modified,
+    }
+}
+
+fn refuse_marks(limits: &Limits, marked: &[Mark]) -> Result<(), ScimError> {
+    if !limits.strict || marked.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = marked.iter().take(5).map(ToString::to_string).collect();
+    Err(ScimError::invalid_value(shown.join("; ")))
+}
+
+/// One line for the log; the values may be personal and stay out of it.
+pub(super) fn log_marks(writer: &str, id: &str, marked: &[Mark]) {
+    if !marked.is_empty() {
+        let attributes: std::collections::BTreeSet<&str> = marked.iter().map(|mark| mark.attribute).collect();
+        tracing::warn!(writer, resource = id, marks = marked.len(), ?attributes, "values were stored that grant nothing");
+    }
+}

@@ -1,0 +1,218 @@
+//! What an answer holds: `returned`, `attributes` and `excludedAttributes` (RFC 7644 section 3.9).
+
+use serde_json::{Map, Value};
+
+use super::attribute::{Attribute, Returned};
+use super::{Definition, Path, Schema, Target};
+
+/// The lists of a request, resolved. Names that no schema knows are passed over.
+struct Lists<'a> {
+    /// `None`: the defaults.
+    wanted: Option<Vec<Target<'a>>>,
+    unwanted: Vec<Target<'a>>,
+}
+
+impl Definition {
+    /// The part of a full representation that an answer holds. An empty list is the same as none.
+    pub fn project(
+        &self,
+        full: &Map<String, Value>,
+        attributes: Option<&[String]>,
+        excluded: Option<&[String]>,
+    ) -> Map<String, Value> {
+        let lists = self.lists(attributes, excluded);
+        let mut part = Map::new();
+        for (name, value) in full {
+            match self.target(name) {
+                Some(Target::Extension(extension)) => {
+                    let members = value.as_object().into_iter().flatten();
+                    let members = members.filter_map(|(name, value)| {
+                        let (attribute, _) = extension.find(name)?;
+                        let path = Path { extension: Some(extension), attribute, sub: None };
+                        Some((attribute.name.clone(), lists.project(&path, value)?))
+                    });
+                    let members: Map<String, Value> = members.collect();
+                    if !members.is_empty() {
+                        part.insert(extension.urn.clone(), Value::Object(members));
+                    }
+                }
+                Some(Target::Attribute(path)) if path.sub.is_none() => {
+                    if let Some(value) = lists.project(&path, value) {
+                        part.insert(path.attribute.name.clone(), value);
+                    }
+                }
+                Some(Target::Attribute(_)) | None => {}
+            }
+        }
+        part
+    }
+
+    /// Whether an answer to these lists can hold the attribute at all, so that costly ones (`members`) need not
+    /// be read for nothing.
+    pub fn includes(&self, path: &str, attributes: Option<&[String]>, excluded: Option<&[String]>) -> bool {
+        let lists = self.lists(attributes, excluded);
+        self.resolve(path).is_some_and(|path| lists.holds(&path) || lists.names_a_part(&path))
+    }
+
+    fn lists(&self, attributes: Option<&[String]>, excluded: Option<&[String]>) -> Lists<'_> {
+        let resolve = |names: &[String]| names.iter().filter_map(|name| self.target(&without_filter(name))).collect();
+        let wanted = attributes.filter(|names| !names.is_empty()).map(resolve);
+        Lists { wanted, unwanted: excluded.map(resolve).unwrap_or_default() }
+    }
+}
+
+/// `emails[type eq "work"].value` asks for `emails.value` (Entra).
+fn without_filter(name: &str) -> String {
+    let name = name.trim();
+    match (name.split_once('['), name.rsplit_once(']')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{after}"),
+        _ => name.to_owned(),
+    }
+}
+
+impl Lists<'_> {
+    fn project(&self, path: &Path<'_>, value: &Value) -> Option<Value> {
+        if !self.holds(path) && !self.names_a_part(path) {
+            return None;
+        }
+        match value {
+            value if !path.attribute.is_complex() => Some(value.clone()),
+            Value::Array(elements) => {
+                let elements: Vec<Value> = elements.iter().filter_map(|one| self.parts(path, one)).collect();
+                (!elements.is_empty()).then_some(Value::Array(elements))
+            }
+            single => self.parts(path, single),
+        }
+    }
+
+    fn parts(&self, path: &Path<'_>, value: &Value) -> Option<Value> {
+        let parts = value.as_object()?.iter().filter_map(|(name, value)| {
+            let sub = path.attribute.sub_attribute(name)?;
+            self.holds(&path.with_sub(Some(sub))).then(|| (sub.name.clone(), value.clone()))
+        });
+        let parts: Map<String, Value> = parts.collect();
+        (!parts.is_empty()).then_some(Value::Object(parts))
+    }
+
+    fn holds(&self, path: &Path<'_>) -> bool {
+        let leaf: &Attribute = path.leaf();
+        if path.is_secret() {
+            return false;
+        }
+        if leaf.returned == Returned::Always {
+            return true;
+        }
+        if self.unwanted.iter().any(|target| covers(target, path)) {
+            return false;
+        }
+        let named = self.wanted.as_ref().is_some_and(|wanted| wanted.iter().any(|target| covers(target, path)));
+        match leaf.returned {
+            Returned::Request => named,
+            Returned::Default => named || self.wanted.is_none(),
+            Returned::Always => true,
+            Returned::Never => false,
+        }
+    }
+
+    /// `attributes` names a part of this attribute, or a part of it is always returned.
+    fn names_a_part(&self, path: &Path<'_>) -> bool {
+        let excluded = self.unwanted.iter().any(|target| covers(target, path));
+        let wanted = self.wanted.iter().flatten();
+        !path.is_secret()
+            && !excluded
+            && wanted.into_iter().any(|target| match target {
+                Target::Attribute(other) => path.sub.is_none() && same_attribute(other, path),
+                Target::Extension(_) => false,
+            })
+    }
+}
+
+/// Whether a name in a list covers a path: the path itself, its whole attribute, or its whole extension.
+fn covers(target: &Target<'_>, path: &Path<'_>) -> bool {
+    match target {
+        Target::Extension(extension) => path.extension.is_some_and(|own: &Schema| own.urn == extension.urn),
+        Target::Attribute(other) => {
+            same_attribute(other, path) && (other.sub.is_none() || other.sub.map(name) == path.sub.map(name))
+        }
+    }
+}
+
+fn same_attribute(one: &Path<'_>, other: &Path<'_>) -> bool {
+    one.extension.map(Schema::urn) == other.extension.map(Schema::urn) && one.attribute.name == other.attribute.name
+}
+
+fn name(attribute: &Attribute) -> &str {
+    &attribute.name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ResourceKind, Schemas};
+    use super::*;
+    use serde_json::json;
+
+    fn project(full: Value, attributes: &[&str], excluded: &[&str]) -> Value {
+        let schemas = Schemas::builtin().unwrap();
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (attributes, excluded) = (list(attributes), list(excluded));
+        let full = full.as_object().unwrap().clone();
+        Value::Object(schemas.definition(ResourceKind::User).project(&full, Some(&attributes), Some(&excluded)))
+    }
+
+    fn full() -> Value {
+        json!({
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "id": "1", "userName": "a", "password": "secret",
+            "name": {"givenName": "G", "familyName": "F"}, "emails": [{"value": "a@b", "type": "work"}],
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"department": "D", "division": "V"},
+            "meta": {"resourceType": "User"}
+        })
+    }
+
+    #[test]
+    fn never_is_never_even_when_asked_for() {
+        assert_eq!(project(full(), &[], &[]).get("password"), None);
+        assert_eq!(project(full(), &["password"], &[]).get("password"), None);
+    }
+
+    #[test]
+    fn attributes_pick_parts_and_what_is_always_returned_stays() {
+        let urn = "urn:ietf:params:scim:schemas:core:2.0:User";
+        let cases = [
+            (vec!["userName"], json!({"schemas": [urn], "id": "1", "userName": "a"})),
+            (vec!["NAME.givenname"], json!({"schemas": [urn], "id": "1", "name": {"givenName": "G"}})),
+            (
+                vec!["emails[type eq \"work\"].value"],
+                json!({"schemas": [urn], "id": "1", "emails": [{"value": "a@b"}]}),
+            ),
+            (vec!["emails[type eq \"work\"]"], json!({"schemas": [urn], "id": "1", "emails": full()["emails"]})),
+            (vec!["unknown"], json!({"schemas": [urn], "id": "1"})),
+        ];
+        for (attributes, expected) in cases {
+            assert_eq!(project(full(), &attributes, &[]), expected, "{attributes:?}");
+        }
+        let enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+        assert_eq!(project(full(), &[enterprise], &[])[enterprise], full()[enterprise]);
+        let one = format!("{enterprise}:department");
+        assert_eq!(project(full(), &[&one], &[])[enterprise], json!({"department": "D"}));
+    }
+
+    #[test]
+    fn excluded_attributes_go_but_not_those_always_returned() {
+        let part = project(full(), &[], &["id", "name.givenName", "emails"]);
+        assert_eq!(part["id"], "1");
+        assert_eq!(part["name"], json!({"familyName": "F"}));
+        assert_eq!(part.get("emails"), None);
+        assert_eq!(part["meta"], full()["meta"]);
+    }
+
+    #[test]
+    fn costly_attributes_are_known_beforehand() {
+        let schemas = Schemas::builtin().unwrap();
+        let group = schemas.definition(ResourceKind::Group);
+        let list = |name: &str| vec![name.to_owned()];
+        assert!(group.includes("members", None, None));
+        assert!(!group.includes("members", None, Some(&list("members"))));
+        assert!(!group.includes("members", Some(&list("displayName")), None));
+        assert!(group.includes("members", Some(&list("members.value")), None));
+    }
+}

@@ -1,0 +1,351 @@
+//! People: create and link again, replace, patch, delete.
+
+use serde_json::{Map, Value};
+
+use super::caller::{Caller, Wall};
+use super::connection::UsernameChange;
+use super::content::{Draft, log_marks, record_after};
+use super::error::ScimError;
+use super::image::Limits;
+use super::life::{self, change_login, check_user_name, external_key, username_key};
+use super::patch::{self, Operation};
+use super::query::{Precondition, Wanted};
+use super::respond;
+use super::schema::{Definition, Resource, ResourceKind, Tolerance};
+use super::state::{Claims, UserState};
+use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
+use crate::domain::{Number, Revision, Timestamp};
+use crate::http::{Request, Response, StatusCode};
+use crate::store::{Kind, Record, Step};
+
+/// Who writes, and by which rules.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    /// What it may grant, and its name.
+    pub limits: Limits,
+    /// What becomes of a changed `userName`.
+    pub username_change: UsernameChange,
+}
+
+impl Writer {
+    /// A connection.
+    pub fn of(caller: &Caller) -> Self {
+        Self { limits: caller.limits(), username_change: caller.settings().username_change }
+    }
+
+    /// The name that is remembered.
+    pub fn name(&self) -> &str {
+        &self.limits.writer
+    }
+}
+
+/// What operators say of a person beside the document; `None` leaves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub locked: Option<bool>,
+    /// `Some(None)`: not known any more.
+    pub password_changed_at: Option<Option<Timestamp>>,
+}
+
+impl Facts {
+    pub fn state(self, state: &mut UserState) {
+        state.locked = self.locked.unwrap_or(state.locked);
+        state.password_changed_at = self.password_changed_at.unwrap_or(state.password_changed_at);
+    }
+}
+
+/// A change of a draft, applied to what is stored at each attempt.
+type Change<'a> = &'a (dyn Fn(&mut Draft<UserState>) -> Result<(), ScimError> + Send + Sync);
+
+impl Scim {
+    /// POST /Users
+    pub(super) async fn post_user(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
+        let wanted = Wanted::read(&request.query_pairs())?;
+        let definition = self.schemas.definition(ResourceKind::User);
+        let resource = definition.parse(&json_body(request)?, &caller.tolerance())?;
+        definition.check_required(&resource)?;
+        let written = self.create_user(caller.wall(), &Writer::of(caller), &resource, Facts::default()).await?;
+        let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
+        Ok(answered.with_body(StatusCode::CREATED))
+    }
+
+    /// PUT /Users/{id}
+    pub(super) async fn put_user(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
+        let wanted = Wanted::read(&request.query_pairs())?;
+        let precondition = Precondition::read(request)?;
+        let definition = self.schemas.definition(ResourceKind::User);
+        let resource = definition.parse(&json_body(request)?, &caller.tolerance())?;
+        definition.check_required(&resource)?;
+        let writer = Writer::of(caller);
+        let change = |draft: &mut Draft<UserState>| replace(definition, draft, resource.clone(), writer.name());
+        let id = request.parameter("id");
+        let written = self.change_user(caller.wall(), &writer, id, &precondition, &change).await?;
+        let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
+        Ok(answered.with_body(StatusCode::OK))
+    }
+
+    /// PATCH /Users/{id}
+    pub(super) async fn patch_user_request(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
+        let wanted = Wanted::read(&request.query_pairs())?;
+        let precondition = Precondition::read(request)?;
+        let definition = self.schemas.definition(ResourceKind::User);
+        let tolerance = caller.tolerance();
+        let operations = patch::parse(&json_body(request)?, &tolerance)?;
+        let writer = Writer::of(caller);
+        let change = |draft: &mut Draft<UserState>| modify(definition, draft, &operations, &tolerance, writer.name());
+        let id = request.parameter("id");
+        let written = self.change_user(caller.wall(), &writer, id, &precondition, &change).await?;
+        let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
+        let without_body = caller.settings().patch_without_body && wanted.attributes.is_none();
+        Ok(if without_body { answered.without_body() } else { answered.with_body(StatusCode::OK) })
+    }
+
+    /// DELETE /Users/{id}: the record stays, deactivated, without memberships and without its e-mail address.
+    pub(super) async fn delete_user(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
+        let precondition = Precondition::read(request)?;
+        for _ in 0..ATTEMPTS {
+            match self.try_delete_user(caller, request.parameter("id"), &precondition).await {
+                Ok(revision) => return Ok(respond::deleted(revision)),
+                Err(Failure::Raced) => {}
+                Err(Failure::Refused(error)) => return Err(error),
+            }
+        }
+        Err(busy())
+    }
+
+    async fn try_delete_user(
+        &self,
+        caller: &Caller,
+        id: &str,
+        precondition: &Precondition,
+    ) -> Result<Revision, Failure> {
+        let number = self.living(caller.wall(), Kind::User, id).await?.number;
+        let _turn = self.stripe(number).await;
+        let record = self.living(caller.wall(), Kind::User, id).await?;
+        precondition.check(record.version)?;
+        let mut draft = Draft::<UserState>::read(&record)?;
+        draft.state.active = false;
+        let (content, _) = self.user_content(caller.wall(), &caller.limits(), id, &mut draft, true).await?;
+        let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
+        steps.extend(self.leave_all_groups(number).await?);
+        Ok(self.commit(steps).await?.revision)
+    }
+
+    /// Steps that take somebody out of every group.
+    async fn leave_all_groups(&self, number: Number) -> Result<Vec<Step>, ScimError> {
+        let groups = self.store.groups_of(number).await.map_err(store_failure)?;
+        let leave =
+            |group: Record| Step::Members { group: group.number, expected: None, add: vec![], remove: vec![number] };
+        Ok(groups.into_iter().map(leave).collect())
+    }
+
+    /// Makes a person, or links to one that this writer had before.
+    pub(super) async fn create_user(
+        &self,
+        wall: &Wall,
+        writer: &Writer,
+        resource: &Resource,
+        facts: Facts,
+    ) -> Result<Written, ScimError> {
+        check_user_name(resource.text("userName").unwrap_or_default())?;
+        if resource.password_given {
+            tracing::debug!(writer = writer.name(), "a password was sent; it is not kept");
+        }
+        for _ in 0..ATTEMPTS {
+            let attempt = match self.former(wall, writer, resource).await? {
+                Some(record) => self.try_link(wall, writer, record, resource, facts).await,
+                None => self.try_create(wall, writer, resource, facts).await,
+            };
+            match attempt {
+                Ok(written) => return Ok(written),
+                Err(Failure::Raced) => {}
+                Err(Failure::Refused(error)) => return Err(error),
+            }
+        }
+        Err(busy())
+    }
+
+    /// The record that a create means: one that this writer knows by `externalId` and that is deleted or inactive, or
+    /// one that it made under this `userName` and that is deleted.
+    ///
+    /// # Errors
+    /// 409 where the name or the `externalId` belongs to anybody else.
+    async fn former(&self, wall: &Wall, writer: &Writer, resource: &Resource) -> Result<Option<Record>, ScimError> {
+        if let Some(id) = resource.text("externalId") {
+            let key = external_key(writer.name(), id);
+            if let Some(record) = self.store.holder(key.clone()).await.map_err(store_failure)? {
+                let draft = Draft::<UserState>::read(&record)?;
+                let ended = record.deleted || !draft.state.active;
+                let own = record.kind == Kind::User && record.organization == wall.id;
+                return if own && ended { Ok(Some(record)) } else { Err(life::taken(&key)) };
+            }
+        }
+        let key = username_key(resource.text("userName").unwrap_or_default());
+        let Some(record) = self.store.holder(key.clone()).await.map_err(store_failure)? else { return Ok(None) };
+        if record.kind == Kind::User && record.organization == wall.id && record.deleted {
+            let draft = Draft::<UserState>::read(&record)?;
+            if draft.state.creator == writer.name() {
+                return Ok(Some(record));
+            }
+        }
+        Err(life::taken(&key))
+    }
+
+    async fn try_create(&self, wall: &Wall, writer: &Writer, resource: &Resource, facts: Facts) -> Result<Written, Failure> {
+        let id = self.sources.identifier();
+        let mut draft = Draft::<UserState>::default();
+        draft.state.creator = writer.name().to_owned();
+        draft.state.username = resource.text("userName").unwrap_or_default().to_owned();
+        draft.state.active = active(resource.as_map()).unwrap_or(true);
+        facts.state(&mut draft.state);
+        draft.set(resource.clone(), writer.name());
+        let (content, marked) = self.user_content(wall, &writer.limits, &id, &mut draft, false).await?;
+        let (document, state) = (content.document.clone(), content.state.clone());
+        let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
+        let committed = self.commit(vec![create]).await?;
+        log_marks(writer.name(), &id, &marked);
+        written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
+    }
+
+    /// The same id, the next version, and only the rights that this create gives. An administrative lock stays: it is
+    /// not the identity provider's to lift.
+    pub(super) async fn try_link(
+        &self,
+        wall: &Wall,
+        writer: &Writer,
+        record: Record,
+        resource: &Resource,
+        facts: Facts,
+    ) -> Result<Written, Failure> {
+        let _turn = self.stripe(record.number).await;
+        let mut draft = Draft::<UserState>::read(&record)?;
+        let before = draft.text("userName").to_owned();
+        draft.set(resource.clone(), writer.name());
+        draft.state.claims = Claims::default();
+        draft.state.active = active(resource.as_map()).unwrap_or(true);
+        facts.state(&mut draft.state);
+        draft.state.linked_again = Some(self.sources.clock.now());
+        let after = draft.text("userName").to_owned();
+        change_login(&mut draft.state, &before, &after, writer.username_change)?;
+        let (content, marked) = self.user_content(wall, &writer.limits, &record.id, &mut draft, false).await?;
+        let (document, state) = (content.document.clone(), content.state.clone());
+        let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
+        steps.extend(self.leave_all_groups(record.number).await?);
+        let committed = self.commit(steps).await?;
+        log_marks(writer.name(), &record.id, &marked);
+        written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
+    }
+
+    /// Read, change, write; again where somebody else wrote in between and the client named no version.
+    pub(super) async fn change_user(
+        &self,
+        wall: &Wall,
+        writer: &Writer,
+        id: &str,
+        precondition: &Precondition,
+        change: Change<'_>,
+    ) -> Result<Written, ScimError> {
+        let number = self.living(wall, Kind::User, id).await?.number;
+        let _turn = self.stripe(number).await;
+        for _ in 0..ATTEMPTS {
+            match self.try_change_user(wall, writer, id, precondition, change).await {
+                Ok(written) => return Ok(written),
+                Err(Failure::Raced) => {}
+                Err(Failure::Refused(error)) => return Err(error),
+            }
+        }
+        Err(busy())
+    }
+
+    async fn try_change_user(
+        &self,
+        wall: &Wall,
+        writer: &Writer,
+        id: &str,
+        precondition: &Precondition,
+        change: Change<'_>,
+    ) -> Result<Written, Failure> {
+        let record = self.living(wall, Kind::User, id).await?;
+        precondition.check(record.version)?;
+        let mut draft = Draft::<UserState>::read(&record)?;
+        let before = draft.text("userName").to_owned();
+        change(&mut draft)?;
+        let after = draft.text("userName").to_owned();
+        check_user_name(&after)?;
+        change_login(&mut draft.state, &before, &after, writer.username_change)?;
+        let (content, marked) = self.user_content(wall, &writer.limits, id, &mut draft, false).await?;
+        if content.document == record.document && content.state == record.state {
+            return Ok(Written { record, revision: self.revision().await? });
+        }
+        let (document, state) = (content.document.clone(), content.state.clone());
+        let step = Step::Replace { number: record.number, expected: Some(record.version), content };
+        let committed = self.commit(vec![step]).await?;
+        log_marks(writer.name(), id, &marked);
+        written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
+    }
+}
+
+/// The record after the first step of a transaction.
+pub(super) fn written(
+    committed: &crate::store::Committed,
+    record: impl FnOnce(&crate::store::Outcome) -> Record,
+) -> Result<Written, Failure> {
+    let outcome = committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
+    Ok(Written { record: record(outcome), revision: committed.revision })
+}
+
+/// PUT: what is not in the body is gone, except that an absent `active` leaves the person as active as before (a PUT
+/// never brings anybody back by leaving something out), and an `externalId` that is not mentioned stays.
+fn replace(
+    definition: &Definition,
+    draft: &mut Draft<UserState>,
+    mut resource: Resource,
+    writer: &str,
+) -> Result<(), ScimError> {
+    let before = draft.resource(writer);
+    definition.check_immutable(&before, &resource)?;
+    let kept_active = draft.document.get("active").cloned();
+    let kept_external = if resource.mentions("externalId") { None } else { before.get("externalId").cloned() };
+    if let Some(external) = kept_external {
+        resource.map.insert("externalId".to_owned(), external);
+    }
+    match (active(resource.as_map()), kept_active) {
+        (Some(active), _) => draft.state.active = active,
+        (None, Some(kept)) => {
+            resource.map.insert("active".to_owned(), kept);
+        }
+        (None, None) => {}
+    }
+    draft.set(resource, writer);
+    Ok(())
+}
+
+/// PATCH: a removed `active` denies.
+fn modify(
+    definition: &Definition,
+    draft: &mut Draft<UserState>,
+    operations: &[Operation],
+    tolerance: &Tolerance,
+    writer: &str,
+) -> Result<(), ScimError> {
+    let before = draft.resource(writer);
+    let had = before.get("active").is_some();
+    let after = patch::apply(definition, before.clone(), operations, tolerance)?.resource;
+    match active(after.as_map()) {
+        Some(active) => draft.state.active = active,
+        None if had => draft.state.active = false,
+        // Neither before nor after: whether it was removed shows only where there is something to remove.
+        None => {
+            let mut stated = before;
+            stated.map.insert("active".to_owned(), Value::Bool(draft.state.active));
+            let outcome = patch::apply(definition, stated, operations, tolerance)?.resource;
+            draft.state.active = active(outcome.as_map()).unwrap_or(false);
+        }
+    }
+    draft.set(after, writer);
+    Ok(())
+}
+
+fn active(document: &Map<String, Value>) -> Option<bool> {
+    document.get("active").and_then(Value::as_bool)
+}
