@@ -141,8 +141,7 @@ impl<'a> Builder<'a> {
             } else {
                 account.products.clone()
             };
-            let number =
-                self.add(Image::Account(AccountImage { id: id.clone(), organization: ORGANIZATION, products }));
+            let number = self.add(Image::Account(AccountImage { id: id.clone(), organization: ORGANIZATION, products }));
             self.accounts.insert(id.clone(), number);
         }
         for (name, group) in &file.groups {
