@@ -119,14 +119,8 @@ impl App {
         let (store, directory) = open_ledger(config, &sources, &fatal, &metrics, apply)?;
         let authz_config =
             AuthzConfig { cache_entries: config.decision.cache_entries, strict_hosts: config.decision.strict_hosts };
-        let authz = Arc::new(Authz::new(
-            &authz_config,
-            directory,
-            Arc::clone(&live),
-            verifier,
-            &sources,
-            Arc::clone(&metrics),
-        ));
+        let authz =
+            Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
         let health = Arc::new(health(&reloader, &integrity));
@@ -201,7 +195,8 @@ fn verifier(config: &Config) -> Result<Verifier, StartError> {
     let mut issuers = Vec::new();
     for issuer in &config.issuers {
         let IssuerKeys::File(jwks_file) = &issuer.keys else {
-            let message = format!("token issuer `{}`: keys by address are not fetched yet; use jwks_file", issuer.issuer);
+            let message =
+                format!("token issuer `{}`: keys by address are not fetched yet; use jwks_file", issuer.issuer);
             return Err(StartError::Config(message));
         };
         issuers.push(IssuerConfig {
@@ -212,9 +207,8 @@ fn verifier(config: &Config) -> Result<Verifier, StartError> {
             claim: issuer.subject.clone(),
         });
     }
-    Verifier::new(&issuers).map_err(|faults| {
-        StartError::Config(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })
+    Verifier::new(&issuers)
+        .map_err(|faults| StartError::Config(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 fn open_ledger(
@@ -287,8 +281,11 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for (name, address) in wanted {
         let shown = address.to_string();
-        let one = Bound::bind(&ListenerConfig { name, address })
-            .map_err(|cause| StartError::Bind { name, address: shown, cause })?;
+        let one = Bound::bind(&ListenerConfig { name, address }).map_err(|cause| StartError::Bind {
+            name,
+            address: shown,
+            cause,
+        })?;
         bound.push(one);
     }
     Ok(bound)

@@ -64,8 +64,8 @@ pub async fn run(
         ops: local(()),
         ..Overrides::default()
     };
-    let config = Config::load(None, &BTreeMap::new(), &overrides)
-        .map_err(|faults| DemoError::Machine(faults.to_string()))?;
+    let config =
+        Config::load(None, &BTreeMap::new(), &overrides).map_err(|faults| DemoError::Machine(faults.to_string()))?;
     let app = App::build(&config, Seams::default())?;
     let addresses = app.addresses().clone();
     let token = std::fs::read_to_string(folder.path().join("operator.token"))

@@ -21,10 +21,8 @@ pub fn source(folder: Option<&Path>) -> Source {
 pub fn load_and_try(source: &Source) -> Result<Arc<Bundle>, StartError> {
     let bundle = Bundle::load(source).map_err(|faults| StartError::Policies(source.clone(), faults))?;
     let bundle = Arc::new(bundle);
-    let failed: Vec<String> = (trial::run(&bundle, bundle.cases()).iter())
-        .filter(|trial| !trial.faults.is_empty())
-        .map(describe)
-        .collect();
+    let failed: Vec<String> =
+        (trial::run(&bundle, bundle.cases()).iter()).filter(|trial| !trial.faults.is_empty()).map(describe).collect();
     if failed.is_empty() { Ok(bundle) } else { Err(StartError::PolicyTests(source.clone(), failed.join("\n"))) }
 }
 

@@ -8,5 +8,6 @@
 )]
 
 mod model;
+mod revocation;
 mod store_contract;
 mod support;

@@ -11,7 +11,7 @@ mod endpoints;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use endpoints::{ENDPOINTS, Endpoint, Rule, Scope};
+pub use endpoints::{ABSENT, ENDPOINTS, Rule, Scope};
 
 /// Days after which the password of a dashboard-only person must have been set again.
 const PASSWORD_DAYS: i64 = 90;

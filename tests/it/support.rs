@@ -5,6 +5,7 @@
 
 mod api;
 mod http;
+mod process;
 mod seed;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use serde_json::Value;
 
 pub use api::{Answer, Asker, Operator, Provisioner, question};
 pub use http::{Client, Reply};
-pub use seed::{Dice, test_seed};
+pub use process::InProcess;
+pub use seed::{Dice, days_ago, report, test_seed};
 
 /// How often a starting server is looked at, and how many times.
 const GLANCE: Duration = Duration::from_millis(5);

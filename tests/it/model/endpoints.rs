@@ -286,8 +286,7 @@ pub fn find(method: &str, path: &str) -> Option<Found<'static>> {
     let mut best: Option<(Vec<bool>, Found<'static>)> = None;
     for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.method == method) {
         for base in endpoint.bases {
-            let template = format!("{base}{}", endpoint.path);
-            let Some((literals, found)) = fits(endpoint, &template, &segments) else { continue };
+            let Some((literals, found)) = fits(endpoint, base, &segments) else { continue };
             if best.as_ref().is_none_or(|(best, _)| literals > *best) {
                 best = Some((literals, found));
             }
@@ -297,22 +296,13 @@ pub fn find(method: &str, path: &str) -> Option<Found<'static>> {
 }
 
 /// Where the path fits: which segments did so literally, leftmost first.
-fn fits(endpoint: &'static Endpoint, template: &str, segments: &[&str]) -> Option<(Vec<bool>, Found<'static>)> {
-    let wanted: Vec<&str> = template.split('/').collect();
-    if wanted.len() != segments.len() {
+fn fits(endpoint: &'static Endpoint, base: &str, segments: &[&str]) -> Option<(Vec<bool>, Found<'static>)> {
+    let wanted = || base.split('/').chain(endpoint.path.split('/').skip(1));
+    let same = |(wanted, segment): (&str, &&str)| wanted.starts_with('{') || wanted.eq_ignore_ascii_case(segment);
+    if wanted().count() != segments.len() || !wanted().zip(segments).all(same) {
         return None;
     }
-    let mut found = Found { endpoint, account: None, user: None };
-    let mut literals = Vec::with_capacity(wanted.len());
-    for (wanted, segment) in wanted.iter().zip(segments) {
-        match *wanted {
-            "{account}" => found.account = Some((*segment).to_owned()),
-            "{user}" => found.user = Some((*segment).to_owned()),
-            "{}" => {}
-            literal if literal.eq_ignore_ascii_case(segment) => {}
-            _ => return None,
-        }
-        literals.push(!wanted.starts_with('{'));
-    }
-    Some((literals, found))
+    let parameter = |name| wanted().zip(segments).find(|(wanted, _)| *wanted == name).map(|(_, id)| (*id).to_owned());
+    let found = Found { endpoint, account: parameter("{account}"), user: parameter("{user}") };
+    Some((wanted().map(|wanted| !wanted.starts_with('{')).collect(), found))
 }

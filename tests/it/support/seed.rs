@@ -61,3 +61,10 @@ impl Dice {
         (0..count.min(from.len())).map(|_| left.swap_remove(self.below(left.len()))).collect()
     }
 }
+
+/// The moment so many days and not quite a minute less ago, as the wire writes it.
+#[expect(clippy::disallowed_methods, reason = "a test of the real binary lives in real time")]
+pub fn days_ago(days: i64) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    jiff::Timestamp::from_second(now - days * 86_400 + 50).unwrap().to_string()
+}
