@@ -133,7 +133,7 @@ impl App {
         let scim = Arc::new(Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url));
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
-        let manage = Arc::new(manage(shared, &sources, &operator_token, &reloader)?);
+        let manage = Arc::new(manage(shared, Arc::clone(&scim), &sources, &operator_token, &reloader)?);
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
         let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
@@ -321,6 +321,8 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
 
 fn manage(
     store: Arc<dyn Store>,
+    scim: &Arc<Scim>,
+    scim: Arc<Scim>,
     sources: &Sources,
     operator_token: &str,
     reloader: &Arc<policy::Reloader>,
@@ -336,6 +338,8 @@ fn manage(
     let reloader = Arc::clone(reloader);
     Ok(Manage {
         store,
+        scim: Arc::clone(scim),
+        scim,
         sources: sources.clone(),
         operator_token: OperatorToken::new(operator_token).map_err(|error| StartError::File(error.to_string()))?,
         catalogue: Arc::new(catalogue),

@@ -312,6 +312,9 @@ pub enum User {
         /// A SCIM filter, for example 'userName sw "j" and active eq true'
         #[arg(long)]
         filter: Option<String>,
+        /// Only those of this organization
+        #[arg(long, value_name = "ID")]
+        organization: Option<String>,
     },
     /// Show one with effective roles and where they come from
     Show {
