@@ -194,6 +194,11 @@ fn deny(reason: &'static str) -> Expected {
     Expected { permit: false, reasons: vec![reason] }
 }
 
+/// Denied for either reason: the rules do not say which of the two checks comes to fail.
+fn deny_either(one: &'static str, other: &'static str) -> Expected {
+    Expected { permit: false, reasons: vec![one, other] }
+}
+
 impl World {
     /// Roles of a person, their own and those of their groups; unknown names too, as they count as assigned.
     fn roles_of(&self, who: &str, person: &Person) -> BTreeSet<String> {
@@ -237,7 +242,10 @@ pub fn expect(world: &World, ask: &Ask) -> Expected {
         return deny("locked");
     }
     if found.as_ref().is_some_and(|found| matches!(found.endpoint.rule, Rule::Public)) {
-        return permit("public");
+        // Open to everybody, but an account that is named must be granted as everywhere.
+        let accounts = world.accounts_of(&ask.who, person);
+        let granted = ask.account.as_ref().is_none_or(|named| accounts.contains(named));
+        return if granted { permit("public") } else { deny("account-not-granted") };
     }
     let by_dashboard = ask.dashboard || found.is_none();
     if (by_dashboard && !person.dashboard) || (!by_dashboard && !person.api) {
@@ -270,12 +278,15 @@ impl Judge<'_> {
         }
         let homeless = endpoint.scope == Scope::Global && self.accounts.is_empty();
         match &endpoint.rule {
-            Rule::Roles { .. } | Rule::Uncovered | Rule::Operator | Rule::Notification if homeless => {
-                deny("account-required")
-            }
+            Rule::Roles { .. } | Rule::Notification if homeless => deny("account-required"),
+            // Whether what nobody may do needs an account is not said.
+            Rule::Operator if homeless => deny_either("account-required", "operator-only"),
+            Rule::Uncovered if homeless => deny_either("account-required", "not-covered"),
             Rule::Operator => deny("operator-only"),
             Rule::Uncovered => deny("not-covered"),
-            Rule::Admin => self.administer(),
+            // The level alone decides here, whatever accounts there are.
+            Rule::Admin if self.person.admin => permit("administration-level"),
+            Rule::Admin => deny("admin-required"),
             Rule::OwnAccounts => permit("own-profile"),
             Rule::UserList if self.person.admin => permit("administration-level"),
             Rule::UserList => permit("own-profile"),
@@ -285,14 +296,6 @@ impl Judge<'_> {
             Rule::Notification => self.notification(),
             Rule::Roles { any, default_get } => self.roles(any, *default_get),
             Rule::Public => permit("public"),
-        }
-    }
-
-    fn administer(&self) -> Expected {
-        match (self.accounts.is_empty(), self.person.admin) {
-            (true, _) => deny("account-required"),
-            (false, true) => permit("administration-level"),
-            (false, false) => deny("admin-required"),
         }
     }
 
@@ -339,8 +342,8 @@ impl Judge<'_> {
 
     fn view_user(&self) -> Expected {
         match (self.is_own(), self.person.admin) {
-            (true, true) if !self.accounts.is_empty() => permit("administration-level"),
-            (true, _) => permit("own-profile"),
+            (true, true) => permit("administration-level"),
+            (true, false) => permit("own-profile"),
             (false, _) if !self.shares_account() => deny("account-not-granted"),
             (false, true) => permit("administration-level"),
             (false, false) => deny("not-own-profile"),
@@ -352,24 +355,16 @@ impl Judge<'_> {
         let is_username = |name: &String| name.eq_ignore_ascii_case("username");
         let is_profile = |name: &String| ["name", "emails", "phoneNumbers"].contains(&name.as_str());
         let own = !touched.is_empty() && touched.iter().all(|name| is_profile(name) || is_username(name));
-        if !self.is_own() && !self.shares_account() {
-            return deny("account-not-granted");
-        }
-        if !self.person.admin {
-            if !self.is_own() {
-                return deny("not-own-profile");
-            }
-            if !own {
-                return deny("admin-required");
-            }
-        }
-        if touched.iter().any(is_username) {
-            return deny("forbidden");
-        }
-        match (self.person.admin, self.accounts.is_empty()) {
-            (true, false) => permit("administration-level"),
-            (true, true) if !own => deny("account-required"),
-            (true, true) | (false, _) => permit("own-profile"),
+        let username = touched.iter().any(is_username);
+        match (self.is_own(), self.person.admin) {
+            (false, _) if !self.shares_account() => deny("account-not-granted"),
+            // Two rules forbid it, and which of them speaks is not said.
+            (false, false) if username => deny_either("not-own-profile", "forbidden"),
+            (false, false) => deny("not-own-profile"),
+            (true, false) if !own => deny("admin-required"),
+            _ if username => deny("forbidden"),
+            (_, true) => permit("administration-level"),
+            (true, false) => permit("own-profile"),
         }
     }
 

@@ -197,7 +197,7 @@ impl Writer {
 
     /// The first time, or again after a deletion: then it is the same person, with only what is said now.
     fn create(&mut self, world: &World, who: &str) -> Change {
-        let person = self.redraw(&Person::default());
+        let person = self.redraw(world.people.get(who).map_or(&Person::default(), |before| before));
         let body = self.wire.user(who, &person);
         let mut after = world.clone();
         after.people.insert(who.to_owned(), Arc::new(person));
@@ -210,7 +210,9 @@ impl Writer {
     }
 
     fn delete(&mut self, world: &World, who: &str) -> Change {
-        let gone = Person { active: false, ..Person::default() };
+        // How old the password is stays known: forgetting it would make it young.
+        let password_age = world.people[who].password_age;
+        let gone = Person { active: false, password_age, ..Person::default() };
         let mut change = self.of_person(world, who, "DELETE", Value::Null, gone);
         for group in change.after.groups.values_mut().filter(|group| group.members.contains(who)) {
             Arc::make_mut(group).members.remove(who);
