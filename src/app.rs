@@ -27,7 +27,7 @@ use crate::policy::{Diagnostic, Live, Source};
 use crate::scim::Scim;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, LogGuard, Metrics};
 use crate::token::{IssuerConfig, Verifier};
 
 pub use files::Addresses;
@@ -133,7 +133,7 @@ impl App {
         let scim = Arc::new(Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url));
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
-        let manage = Arc::new(manage(shared, Arc::clone(&scim), &sources, &operator_token, &reloader)?);
+        let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
         let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
@@ -242,6 +242,12 @@ fn open_ledger(
     Ok((Arc::new(store), directory))
 }
 
+/// Begins to log as the settings say; lasts as long as the guard.
+pub fn start_log(config: &Config) -> Result<LogGuard, StartError> {
+    let lost = Metrics::new(&[]).log_lost();
+    crate::telemetry::log::start(&config.log, lost).map_err(|error| StartError::Config(error.to_string()))
+}
+
 /// Opens the ledger of a server that does not run and checks all of it.
 pub fn check_ledger(config: &Config) -> Result<Head, StartError> {
     let StoreLocation::Sqlite(folder) = &config.store;
@@ -322,7 +328,6 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
 fn manage(
     store: Arc<dyn Store>,
     scim: &Arc<Scim>,
-    scim: Arc<Scim>,
     sources: &Sources,
     operator_token: &str,
     reloader: &Arc<policy::Reloader>,
@@ -339,7 +344,6 @@ fn manage(
     Ok(Manage {
         store,
         scim: Arc::clone(scim),
-        scim,
         sources: sources.clone(),
         operator_token: OperatorToken::new(operator_token).map_err(|error| StartError::File(error.to_string()))?,
         catalogue: Arc::new(catalogue),

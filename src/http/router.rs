@@ -45,16 +45,16 @@ impl From<StreamHandler> for Handling {
 }
 
 /// A handler that never waits, from a closure.
-pub fn now(handler: impl Fn(Request) -> Response + Send + Sync + 'static) -> NowHandler {
-    Arc::new(handler)
+pub fn now(handler: impl Fn(Request) -> Response + Send + Sync + 'static) -> Handling {
+    Handling::Now(Arc::new(handler))
 }
 
 /// A handler from a closure that gives a future (`later(move |request| create(state.clone(), request))`).
-pub fn later<F>(handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Handler
+pub fn later<F>(handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Handling
 where
     F: Future<Output = Response> + Send + 'static,
 {
-    Arc::new(move |request| -> Answer { Box::pin(handler(request)) })
+    Handling::Later(Arc::new(move |request| -> Answer { Box::pin(handler(request)) }))
 }
 
 /// A handler that reads the body piece by piece, from a closure that gives a future.

@@ -7,6 +7,7 @@
     reason = "a test fails by panic"
 )]
 
+mod house;
 mod model;
 mod revocation;
 mod store_contract;

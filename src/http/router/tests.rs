@@ -1,7 +1,7 @@
 use super::*;
 use crate::http::{Method, StatusCode, empty, header, respond};
 
-fn named(name: &'static str) -> NowHandler {
+fn named(name: &'static str) -> Handling {
     now(move |_| respond(StatusCode::OK, "text/plain", name))
 }
 
