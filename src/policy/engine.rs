@@ -334,7 +334,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
         std::fs::create_dir(folder.path().join("routes")).expect("a folder");
-        write("schema.cedarschema", "entity User { level: Long, organization: Organization }; entity Organization; entity Account in [Organization]; type Request = { channel: String };");
+        write(
+            "schema.cedarschema",
+            "entity User { level: Long, organization: Organization }; entity Organization; entity Account in [Organization]; type Request = { channel: String };",
+        );
         write(
             "routes/all.toml",
             "area = \"x\"\n[[action]]\nname = \"a\"\nresource = \"Account\"\n[[action]]\nname = \"b\"\nresource = \"Account\"\n",

@@ -7,6 +7,9 @@
     reason = "a test fails by panic"
 )]
 
+mod coverage;
+mod crash;
+mod decisions;
 mod house;
 mod model;
 mod revocation;

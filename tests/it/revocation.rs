@@ -6,8 +6,8 @@
 
 mod harness;
 mod history;
-mod questions;
-mod writer;
+pub mod questions;
+pub mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

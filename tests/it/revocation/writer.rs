@@ -1,5 +1,6 @@
 //! One identity provider: it makes its own people and groups and changes them at random, in the words of its kind.
 
+mod observe;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,12 +51,19 @@ pub struct Change {
     method: &'static str,
     path: String,
     body: Value,
-    /// The group that the answer gives an id to.
-    names: Option<String>,
+    /// What the answer gives an id to.
+    learns: Option<Named>,
     /// The world once it is made.
     pub after: World,
     /// People whose answers it may change; never empty.
     pub touched: Vec<String>,
+}
+
+/// Somebody or something that the server gives an id.
+#[derive(Clone, Debug)]
+enum Named {
+    User(String),
+    Group(String),
 }
 
 impl fmt::Display for Change {
@@ -67,6 +75,7 @@ impl fmt::Display for Change {
 /// The identity provider.
 pub struct Writer {
     name: String,
+    token: String,
     scim: Provisioner,
     operator: Operator,
     wire: Wire,
@@ -74,6 +83,7 @@ pub struct Writer {
     accounts: Arc<BTreeMap<String, Account>>,
     user_ids: BTreeMap<String, String>,
     group_ids: BTreeMap<String, String>,
+    people_made: usize,
     groups_made: usize,
 }
 
@@ -89,12 +99,14 @@ impl Writer {
         Self {
             name: format!("w{at}"),
             scim: doors.provisioner(&token),
+            token,
             operator: doors.operator(),
             wire: Wire::of(profile),
             dice,
             accounts: Arc::clone(accounts),
             user_ids: BTreeMap::new(),
             group_ids: BTreeMap::new(),
+            people_made: 0,
             groups_made: 0,
         }
     }
@@ -102,11 +114,9 @@ impl Writer {
     /// Makes everybody; answers the world that the server has confirmed.
     pub fn populate(&mut self) -> World {
         let mut world = World { accounts: Arc::clone(&self.accounts), ..World::default() };
-        for at in 0..PEOPLE {
-            let who = format!("{}-p{at}", self.name);
-            let change = self.create(&world, &who);
-            let made = self.scim.call(change.method, &change.path, &change.body).expect(&[201]).json();
-            self.user_ids.insert(who, made["id"].as_str().unwrap().to_owned());
+        for _ in 0..PEOPLE {
+            let change = self.newcomer(&world);
+            self.carry_out(&change);
             world = change.after;
         }
         for _ in 0..GROUPS {
@@ -119,15 +129,34 @@ impl Writer {
 
     /// Sends a change; the server must take it.
     pub fn carry_out(&mut self, change: &Change) {
+        self.try_carry_out(change).unwrap_or_else(|error| panic!("{change}: {error}"));
+    }
+
+    /// As [`Self::carry_out`], for servers that may die meanwhile.
+    pub fn try_carry_out(&mut self, change: &Change) -> Result<(), std::io::Error> {
         let reply = if change.operator {
-            self.operator.call(change.method, &change.path, &change.body)
+            self.operator.try_call(change.method, &change.path, &change.body)?
         } else {
-            self.scim.call(change.method, &change.path, &change.body)
+            self.scim.try_call(change.method, &change.path, &change.body)?
         };
         assert!((200..300).contains(&reply.status), "{change}\nwas refused: {} {}", reply.status, reply.text());
-        if let Some(group) = &change.names {
-            self.group_ids.insert(group.clone(), reply.json()["id"].as_str().unwrap().to_owned());
+        let id = || reply.json()["id"].as_str().expect("an id").to_owned();
+        match &change.learns {
+            None => {}
+            Some(Named::Group(name)) => drop(self.group_ids.insert(name.clone(), id())),
+            Some(Named::User(who)) => {
+                let before = self.user_ids.insert(who.clone(), id());
+                assert!(before.is_none_or(|before| before == id()), "{who} came back as somebody else");
+            }
         }
+        Ok(())
+    }
+
+    /// One more person.
+    pub fn newcomer(&mut self, world: &World) -> Change {
+        let who = format!("{}-p{}", self.name, self.people_made);
+        self.people_made += 1;
+        self.create(world, &who)
     }
 
     /// What comes next, and what the world is then.
@@ -186,7 +215,7 @@ impl Writer {
     }
 
     fn change(&self, method: &'static str, path: String, body: Value, after: World, touched: Vec<String>) -> Change {
-        Change { operator: false, method, path, body, names: None, after, touched }
+        Change { operator: false, method, path, body, learns: None, after, touched }
     }
 
     fn of_person(&self, world: &World, who: &str, method: &'static str, body: Value, person: Person) -> Change {
@@ -205,7 +234,7 @@ impl Writer {
         if let Some(id) = self.user_ids.get(&format!("-{who}")).cloned() {
             self.user_ids.insert(who.to_owned(), id);
         }
-        change.names = None;
+        change.learns = Some(Named::User(who.to_owned()));
         change
     }
 
@@ -399,7 +428,7 @@ impl Writer {
         self.group_ids.insert(name.clone(), String::new());
         let mut change = self.of_group(world, &name, "POST", body, is);
         change.path = "Groups".into();
-        change.names = Some(name);
+        change.learns = Some(Named::Group(name));
         change
     }
 
