@@ -8,6 +8,7 @@ mod lines;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -27,8 +28,12 @@ const IN_FLIGHT: usize = 16;
 /// How many lines of the answer wait for a slow reader before the import waits, too.
 const ANSWERS: usize = 64;
 
+/// How long the import waits for somebody to take the next line of the answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// `POST import?organization={id}`: 200, one line for each failure as it comes, the summary last. A body that
-/// ends without a summary means that the import did not reach its end.
+/// ends without a summary means that the import did not reach its end. A client must read the answer while it
+/// sends: one that does not is waited for, and given up in the end.
 pub(super) async fn import(manage: Arc<Manage>, request: Request, body: BodyReader) -> Result<Response, Refusal> {
     let parameters = Parameters::read(&request, &["organization"])?;
     let organization = parameters
@@ -193,7 +198,8 @@ impl Import {
     }
 
     async fn tell(&self, line: &Value) -> Result<(), Stop> {
-        self.chunks.send(format!("{line}\n")).await.map_err(|_| Stop::Gone)
+        let sent = tokio::time::timeout(PATIENCE, self.chunks.send(format!("{line}\n"))).await;
+        if matches!(sent, Ok(Ok(()))) { Ok(()) } else { Err(Stop::Gone) }
     }
 }
 
@@ -360,6 +366,16 @@ mod tests {
         });
         assert_eq!(run(write, format!("{}{}", user("first"), user("second"))).await, [summary(1, 1, 0)]);
         assert_eq!(tries.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn an_import_whose_answer_nobody_reads_stops_and_keeps_no_task() {
+        let write: Write = Arc::new(|_| Box::pin(async { Ok(Imported::Created) }));
+        let (chunks, body) = Body::chunks(1);
+        drop(body);
+        let text = "not json\n".repeat(1_000);
+        let task = tokio::spawn(Import::new(write, chunks).run(BodyReader::from_bytes(text)));
+        task.await.unwrap();
     }
 
     #[tokio::test]
