@@ -7,4 +7,5 @@
     reason = "a test fails by panic"
 )]
 
+mod conversation;
 mod store_contract;
