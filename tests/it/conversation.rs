@@ -27,13 +27,13 @@ impl Provider {
         let store = Arc::new(MemoryStore::new());
         let sources = Sources::system();
         let organization = Image::Organization(OrganizationImage { id: "acme".into() });
-        let number = create(&*store, &sources, Kind::Organization, "acme", "", content(Some(organization))).await;
+        let number = create(&store, &sources, Kind::Organization, "acme", "", content(Some(organization))).await;
         let account = AccountImage { id: "100".into(), organization: number, products: Vec::new() };
-        create(&*store, &sources, Kind::Account, "100", "acme", content(Some(Image::Account(account)))).await;
+        create(&store, &sources, Kind::Account, "100", "acme", content(Some(Image::Account(account)))).await;
         let id = sources.identifier();
         let mut connection = Connection::new(id.clone(), "acme".into(), "test".into(), profile, Settings::default());
         let token = connection.add_token(&sources, None).unwrap().shown;
-        create(&*store, &sources, Kind::Connection, &id, "acme", connection.to_content().unwrap()).await;
+        create(&store, &sources, Kind::Connection, &id, "acme", connection.to_content().unwrap()).await;
         let scim = Arc::new(Scim::new(store, Schemas::builtin().unwrap(), sources, "https://cedargate.example"));
         Self { table: scim.router().build().unwrap(), token }
     }

@@ -8,4 +8,11 @@
 )]
 
 mod conversation;
+mod coverage;
+mod crash;
+mod decisions;
+mod house;
+mod model;
+mod revocation;
 mod store_contract;
+mod support;
