@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::caller::Wall;
-use super::error::ScimError;
+use super::error::{ScimError, quote};
 use super::image::{
     self, GROUP_EXTENSION, Limits, Mark, USER_EXTENSION, account_ids, group_rights, user_image, user_rights,
 };
@@ -216,8 +216,9 @@ fn refuse_marks(limits: &Limits, marked: &[Mark]) -> Result<(), ScimError> {
     if !limits.strict || marked.is_empty() {
         return Ok(());
     }
-    let shown: Vec<String> = marked.iter().take(5).map(ToString::to_string).collect();
-    Err(ScimError::invalid_value(shown.join("; ")))
+    let unknown = |mark: &Mark| format!("{} {} is not known in this organization", mark.attribute, quote(&mark.value));
+    let shown: Vec<String> = marked.iter().take(5).map(unknown).collect();
+    Err(ScimError::invalid_value(format!("{}; correct it, or make it first", shown.join(", "))))
 }
 
 /// One line for the log; the values may be personal and stay out of it.

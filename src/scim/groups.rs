@@ -136,10 +136,12 @@ impl Scim {
             steps.push(Step::Members { group: CREATED, expected: None, add: members, remove: Vec::new() });
         }
         let made = match self.commit(steps).await {
-            Ok(committed) => last_written(&committed, &id, wall, document, state),
+            Ok(committed) => {
+                log_marks(&limits.writer, &id, &marked);
+                last_written(&committed, &id, wall, document, state)
+            }
             Err(failure) => Err(failure),
         };
-        log_marks(&limits.writer, &id, &marked);
         made.map_err(|failure| match failure {
             Failure::Raced => ScimError::invalid_value("a member has just been deleted; create it first"),
             Failure::Refused(error) => error,

@@ -3,10 +3,14 @@
 //! What the writer may not grant, what does not exist and what nobody understands stays in the document, is
 //! [marked](Mark), and grants nothing. Ambiguity reduces rights, never adds them. Pure: accounts were looked up before.
 
+mod role;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
+
+pub(super) use role::role_name;
 
 use super::connection::Connection;
 use super::state::{Claim, Claims, UserState};
@@ -314,35 +318,6 @@ pub(super) fn access_methods(document: &Map<String, Value>) -> AccessMethods {
     let mut rights = Rights::none();
     rights.read_methods(document.get(USER_EXTENSION).and_then(|own| own.get("accessMethods")));
     rights.methods
-}
-
-/// The name of a role in any of its spellings: text, `{"value"}`, JSON text inside either (Entra's complex role
-/// assignments), and `display` or `displayName` where there is no `value` at all. `None` where no name is left.
-pub(super) fn role_name(value: &Value) -> Option<String> {
-    let name = match value {
-        Value::String(text) => unwrap_json(text),
-        Value::Object(members) => match members.get("value") {
-            Some(value) => value.as_str().and_then(unwrap_json),
-            None => display_name(members),
-        },
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
-    };
-    name.filter(|name| !name.is_empty())
-}
-
-fn unwrap_json(text: &str) -> Option<String> {
-    if !text.trim_start().starts_with('{') {
-        return Some(text.to_owned());
-    }
-    let Ok(members) = serde_json::from_str::<Map<String, Value>>(text) else { return Some(text.to_owned()) };
-    match members.get("value") {
-        Some(value) => value.as_str().map(str::to_owned),
-        None => display_name(&members),
-    }
-}
-
-fn display_name(members: &Map<String, Value>) -> Option<String> {
-    text(members.get("display").or_else(|| members.get("displayName"))).map(str::to_owned)
 }
 
 /// The values of a multi-valued attribute; a single one counts as a list of one.

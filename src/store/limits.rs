@@ -2,7 +2,7 @@
 //!
 //! Knows the contract's types only.
 
-use super::{Predicate, Query, Step, StoreError, Transaction};
+use super::{CREATED, Predicate, Query, Step, StoreError, Transaction};
 use crate::domain::Image;
 
 /// Most conditions in one predicate.
@@ -17,7 +17,15 @@ pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
     if transaction.operation.is_empty() {
         return Err(StoreError::Invalid("a transaction without an operation id"));
     }
+    let mut created = false;
     for step in &transaction.steps {
+        match step {
+            Step::Create { .. } => created = true,
+            Step::Members { group: CREATED, .. } if !created => {
+                return Err(StoreError::Invalid("members of a group that the transaction did not create before"));
+            }
+            Step::Members { .. } | Step::Replace { .. } | Step::Remove { .. } => {}
+        }
         let (Step::Create { content, .. } | Step::Replace { content, .. }) = step else { continue };
         match content.image {
             Some(Image::Members(_) | Image::Gone) => {

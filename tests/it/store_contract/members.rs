@@ -1,7 +1,7 @@
 //! Memberships: sets with a version, readable from both ends, gone with either.
 
 use cedargate::domain::{Change, Image, MemberChange, Timestamp};
-use cedargate::store::{Content, Kind, Step, StoreError};
+use cedargate::store::{CREATED, Content, Kind, Step, StoreError};
 
 use super::{Bench, create, group, join, key, leave, on_every_store, organization, user};
 
@@ -10,6 +10,7 @@ on_every_store! {
     leaving_comes_before_joining
     only_groups_have_members
     members_are_read_from_both_ends
+    a_new_group_takes_members_in_the_transaction_that_creates_it
     a_removed_resource_leaves_no_trace
     a_removed_group_loses_its_members
     numbers_are_never_given_again
@@ -53,6 +54,20 @@ fn leaving_comes_before_joining(bench: &Bench) {
     assert_eq!(last(bench), [delta(staff, &[eve], &[])]);
     let stays = Step::Members { group: staff, expected: Some(3), add: vec![ada], remove: vec![ada] };
     assert!(!bench.commit(vec![stays]).unwrap().outcomes[0].changed);
+}
+
+fn a_new_group_takes_members_in_the_transaction_that_creates_it(bench: &Bench) {
+    let (ada, eve, staff) = (bench.step(user("ada")), bench.step(user("eve")), bench.step(group("staff")));
+    let steps = vec![group("first"), join(CREATED, &[ada]), group("second"), join(CREATED, &[ada, eve])];
+    let committed = bench.commit(steps).unwrap();
+    let [first, joined, second, _] = committed.outcomes.as_slice() else { panic!() };
+    assert_eq!((first.number, joined.version), (joined.number, 2));
+    let expected = [(first.number, ada), (second.number, ada), (second.number, eve)];
+    assert_eq!(bench.state().members.into_iter().collect::<Vec<_>>(), expected);
+    assert!(matches!(bench.commit(vec![join(CREATED, &[ada])]), Err(StoreError::Invalid(_))));
+    assert!(matches!(bench.commit(vec![join(CREATED, &[ada]), group("late")]), Err(StoreError::Invalid(_))));
+    assert_eq!(bench.commit(vec![user("max"), join(CREATED, &[ada])]), Err(StoreError::NotFound(second.number + 1)));
+    assert_eq!(bench.version(staff), 1);
 }
 
 fn only_groups_have_members(bench: &Bench) {
