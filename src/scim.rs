@@ -175,7 +175,7 @@ impl Scim {
 
     fn handling(self: &Arc<Self>, operation: Operation) -> Handling {
         let scim = Arc::clone(self);
-        later(move |request| Arc::clone(&scim).answer(operation, request)).into()
+        later(move |request| Arc::clone(&scim).answer(operation, request))
     }
 
     /// Runs to its end on a task of its own, whether or not the client still listens.

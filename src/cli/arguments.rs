@@ -153,7 +153,7 @@ pub struct Can {
     #[arg(long, conflicts_with_all = ["method", "path", "host"])]
     pub action: Option<String>,
     /// The resource of the action, as TYPE::ID
-    #[arg(long, value_name = "TYPE::ID", requires = "action", value_parser = super::can::resource)]
+    #[arg(long, value_name = "TYPE::ID", conflicts_with_all = ["method", "path"], value_parser = super::can::resource)]
     pub resource: Option<(String, String)>,
     /// Host of the request
     #[arg(long)]

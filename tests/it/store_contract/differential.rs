@@ -144,7 +144,7 @@ fn query() -> impl Strategy<Value = Query> {
 
 #[test]
 fn both_stores_answer_alike() {
-    let config = Config { cases: 48, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let config = Config { cases: 32, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let strategy = (transactions(), vec(query(), 40));
     TestRunner::new(config)
         .run(&strategy, |(transactions, queries)| {
