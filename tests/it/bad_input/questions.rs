@@ -46,8 +46,8 @@ fn questions_that_cannot_be_read() {
         json!({"subject": subject, "request": request, "channel": "telephone"}),
         json!({"subject": subject, "request": request, "channel": 1}),
         json!({"subject": subject, "request": request, "context": []}),
-        json!({"subject": subject, "request": request, "context": {"account": 100}}),
-        json!({"subject": subject, "request": request, "context": {"attributes": "name"}}),
+        json!({"subject": subject, "request": {"method": "PATCH", "path": "/api/v1/users/ada"},
+            "context": {"attributes": "name"}}),
         json!({"subject": subject, "request": request, "minRevision": "soon"}),
         json!({"subject": subject, "action": "listOrders", "resource": {"type": "Account"}}),
     ];

@@ -29,8 +29,8 @@ fn resources_that_cannot_be_read() {
         for body in [
             json!({"schemas": [USER]}),
             json!({"schemas": [USER], "userName": ""}),
-            json!({"schemas": [USER], "userName": 7}),
-            json!({"schemas": [USER], "userName": ["eve"]}),
+            json!({"schemas": [USER], "userName": {"is": "eve"}}),
+            json!({"schemas": [USER], "userName": ["eve", "mallory"]}),
             json!({"schemas": [USER], "userName": "eve", "active": "perhaps"}),
             json!({"schemas": [USER], "userName": "eve", "active": {}}),
             json!({"schemas": [USER], "userName": "eve", "name": "Eve"}),
@@ -68,7 +68,7 @@ fn patches_that_fail_change_nothing_of_what_they_say() {
             json!([off, {"op": "replace", "path": "name[", "value": "x"}]),
             json!([off, {"op": "replace", "path": "emails[type eq].value", "value": "x"}]),
             json!([off, {"op": "replace", "path": "userName", "value": ""}]),
-            json!([off, {"op": "replace", "path": "userName", "value": 7}]),
+            json!([off, {"op": "replace", "path": "userName", "value": {"is": "eve"}}]),
         ] {
             let body = json!({"schemas": [PATCH], "Operations": operations});
             is_scim_error(&scene.scim.call("PATCH", &user, &body), 400, &body.to_string());
@@ -77,7 +77,7 @@ fn patches_that_fail_change_nothing_of_what_they_say() {
         for operation in [
             json!({"op": "add", "path": "members", "value": [{"value": "nobody"}]}),
             json!({"op": "add", "path": "members", "value": [{"value": 7}]}),
-            json!({"op": "replace", "path": "displayName", "value": 7}),
+            json!({"op": "replace", "path": "displayName", "value": {"is": "x"}}),
         ] {
             let body = json!({"schemas": [PATCH], "Operations": [empty, operation]});
             is_scim_error(&scene.scim.call("PATCH", &group, &body), 400, &body.to_string());
