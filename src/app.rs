@@ -169,7 +169,11 @@ impl App {
             }));
         }
         addresses.publish(&data).map_err(StartError::File)?;
-        let checking = tokio::task::spawn_blocking(move || check_integrity(&*store, &integrity));
+        // A thread of its own that nobody waits for: a large ledger takes minutes, and the end must not.
+        std::thread::Builder::new()
+            .name("ledger-check".into())
+            .spawn(move || check_integrity(&*store, &integrity))
+            .map_err(|error| StartError::Internal(error.to_string()))?;
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
         let failed = tokio::select! {
             () = stop => false,
@@ -185,7 +189,6 @@ impl App {
             }
         }
         reloading.abort();
-        let _finished = checking.await;
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }

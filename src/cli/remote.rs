@@ -11,13 +11,15 @@ use serde_json::Value;
 use super::arguments::Common;
 use super::exit::Exit;
 use crate::http::{Body, BodyReader, Method, StatusCode};
-use crate::store::BoxFuture;
 
 /// Looks up an environment variable.
 pub type Environment = dyn Fn(&str) -> Option<String>;
 
 /// Where data is when nobody says.
 pub const DEFAULT_DATA: &str = "./cedargate-data";
+
+/// A future that can be stored.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A verb could not do it.
 #[derive(Clone, Debug, PartialEq, Eq)]

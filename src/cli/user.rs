@@ -7,9 +7,11 @@ use super::exit::Exit;
 use super::remote::encoded;
 use super::session::{Session, Verdict, members, plain, text};
 use crate::http::Method;
-use crate::scim::image::USER_EXTENSION;
 
 const USERS: &str = "/manage/v1/users";
+
+/// The URN of our user attributes in SCIM-shaped answers.
+const USER_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
 
 /// `user …`
 pub async fn user(session: &mut Session<'_>, verb: User) -> Verdict {

@@ -306,6 +306,7 @@ mod tests {
             let resource = match action.resources.first().map(|kind| &**kind) {
                 Some("User") => ResourceFacts::User(Box::new(principal(roles, flags, 0))),
                 Some("Organization") => ResourceFacts::Organization("acme"),
+                Some("Dashboard") => ResourceFacts::Dashboard,
                 _ => ResourceFacts::Account(AccountFacts {
                     id: "100",
                     organization: "acme",
