@@ -34,7 +34,7 @@ fn resources_that_cannot_be_read() {
             json!({"schemas": [USER], "userName": "eve", "active": "perhaps"}),
             json!({"schemas": [USER], "userName": "eve", "active": {}}),
             json!({"schemas": [USER], "userName": "eve", "name": "Eve"}),
-            json!({"schemas": [USER], "userName": "eve", "name": {"givenName": []}}),
+            json!({"schemas": [USER], "userName": "eve", "name": {"givenName": {"is": "Eve"}}}),
         ] {
             is_scim_error(&scene.scim.call("POST", "Users", &body), 400, &body.to_string());
         }
