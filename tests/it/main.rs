@@ -7,6 +7,7 @@
     reason = "a test fails by panic"
 )]
 
+mod bad_input;
 mod conversation;
 mod coverage;
 mod crash;

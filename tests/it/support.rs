@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use api::{Answer, Asker, Operator, Provisioner, question};
-pub use http::{Client, Reply};
+pub use http::{Client, Reply, read as read_reply};
 pub use process::InProcess;
 pub use seed::{Dice, days_ago, report, test_seed};
 

@@ -26,14 +26,12 @@ pub fn about(dice: &mut Dice, world: &World, who: &str) -> Ask {
         if endpoint.scope == Scope::Global && dice.one_in(4) {
             ask.account = Some((*dice.pick(ACCOUNTS)).to_owned());
         }
-        match endpoint.rule {
-            Rule::Notification if dice.one_in(2) => ask.product = Some((*dice.pick(PRODUCTS)).to_owned()),
-            Rule::ChangeUser => {
-                let names = ["name", "emails", "phoneNumbers", "roles", "accounts", "active", "userName"];
-                let names = dice.some(&names, 2);
-                ask.attributes = Some(names.into_iter().map(str::to_owned).collect());
-            }
-            _ => {}
+        if matches!(endpoint.rule, Rule::Notification) && dice.one_in(2) {
+            ask.product = Some((*dice.pick(PRODUCTS)).to_owned());
+        }
+        if matches!(endpoint.rule, Rule::ChangeUser) {
+            let names = ["name", "emails", "phoneNumbers", "roles", "accounts", "active", "userName"];
+            ask.attributes = Some(dice.some(&names, 2).into_iter().map(str::to_owned).collect());
         }
         ask
     };

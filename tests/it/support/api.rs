@@ -59,24 +59,6 @@ impl Operator {
         let made = self.call("POST", "connections", &body).expect(&[201]).json();
         made["token"].as_str().unwrap().to_owned()
     }
-
-    /// Imports people and groups; every line must succeed.
-    #[track_caller]
-    pub fn import(&mut self, organization: &str, lines: &[Value]) {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        let path = format!("/manage/v1/import?organization={organization}");
-        let reply = self.0.send("POST", &path, "application/x-ndjson", text.as_bytes()).unwrap().expect(&[200]);
-        let summary: Value = serde_json::from_str(reply.text().trim().lines().last().unwrap()).unwrap();
-        assert_eq!(summary["summary"]["failed"], 0, "{}", reply.text());
-    }
-
-    /// The whole installation's revision, as a write that changes nothing shows it.
-    #[track_caller]
-    pub fn revision(&mut self, organization: &str) -> String {
-        let body = json!({"name": organization});
-        let reply = self.call("PUT", &format!("organizations/{organization}"), &body).expect(&[200]);
-        reply.header("cedargate-revision").expect("every write shows the revision").to_owned()
-    }
 }
 
 /// Access with the token of a connection: `/scim/v2`.
