@@ -21,7 +21,7 @@ mod workload;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ struct Sample {
 fn measure_all(settings: &Settings) -> Result<(), Failure> {
     let total = Stopwatch::start();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let core = (cores > 1 && process::keep_to_core(CLIENT_CORE)).then_some(SERVER_CORE);
+    let core = (cores > 1 && keep_to_core(CLIENT_CORE)).then_some(SERVER_CORE);
     let folders = SIZES.map(|_| tempfile::tempdir());
     let mut targets = Vec::new();
     for (users, folder) in SIZES.into_iter().zip(folders.iter()) {
@@ -170,7 +170,10 @@ fn start(users: u64, folder: &std::path::Path, core: Option<usize>) -> Result<Ta
     let Server { mut process, gate, ready_after } = Server::start(folder, core)?;
     let mut questions = Questions::new(&world, users)?;
     let endpoints = questions.endpoints();
-    say(&format!("server with {users} people and {endpoints} endpoints ready after {:.2} s", ready_after.as_secs_f64()));
+    say(&format!(
+        "server with {users} people and {endpoints} endpoints ready after {:.2} s",
+        ready_after.as_secs_f64()
+    ));
     let bodies: Vec<String> = (0..WARM).map(|_| questions.by_frequency()).collect();
     let batches = bodies.chunks(BATCH).map(|part| questions::http_request(BATCH_PATH, &questions::batch(part)));
     let batches = batches.collect();
@@ -266,6 +269,13 @@ fn closed(target: &Target, plan: Plan) -> Result<(f64, f64, f64), Failure> {
     let spent = target.process.processor_time()?.saturating_sub(before);
     let answers = f64::from(u32::try_from(answers)?).max(1.0);
     Ok((answers / time.as_secs_f64(), spent.as_secs_f64() * 1e6 / answers, busy))
+}
+
+/// Keeps all threads of this process on one core, those of children started later as well. False where it cannot.
+fn keep_to_core(core: usize) -> bool {
+    let own = std::process::id().to_string();
+    let command = Command::new("taskset").args(["-a", "-cp", &core.to_string(), &own]).stdout(Stdio::null()).status();
+    command.is_ok_and(|status| status.success())
 }
 
 fn ratio(part: usize, whole: usize) -> f64 {

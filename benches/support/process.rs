@@ -32,7 +32,9 @@ impl Process {
             }
             None => Command::new(program),
         };
-        let child = command.args(arguments).stdin(Stdio::piped()).stdout(output).stderr(Stdio::null()).spawn()?;
+        // A log line for each event would be measured as well; what goes wrong is shown.
+        command.env("CEDARGATE_LOG__FILTER", "warn");
+        let child = command.args(arguments).stdin(Stdio::piped()).stdout(output).stderr(Stdio::inherit()).spawn()?;
         Ok(Self { child })
     }
 
@@ -50,7 +52,7 @@ impl Process {
     pub fn running(&mut self) -> Result<(), Failure> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(format!("the server ended by itself ({status}); run it by hand to see why").into()),
+            Some(status) => Err(format!("the server ended by itself ({status})").into()),
         }
     }
 
@@ -82,6 +84,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
         let waited = Stopwatch::start();
         while waited.elapsed() < END {
@@ -111,8 +116,21 @@ impl Server {
         let folder = data.to_str().ok_or("the temporary folder's name is not UTF-8")?;
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
         let any = "127.0.0.1:0";
-        let arguments =
-            ["serve", "--data", folder, "--policies", policies, "--front", any, "--gate", any, "--ops", any];
+        let arguments = [
+            "serve",
+            "--data",
+            folder,
+            "--store",
+            folder,
+            "--policies",
+            policies,
+            "--front",
+            any,
+            "--gate",
+            any,
+            "--ops",
+            any,
+        ];
         let program = Path::new(env!("CARGO_BIN_EXE_cedargate"));
         let mut process = Process::start(program, &arguments, core, Stdio::null())?;
         let file = data.join("addresses.json");
@@ -121,7 +139,7 @@ impl Server {
             if let Ok(text) = std::fs::read_to_string(&file) {
                 let addresses: Value = serde_json::from_str(&text)?;
                 let ops = address(&addresses, "ops")?;
-                if ready(ops).unwrap_or(false) {
+                if exchange(ops, "GET /readyz HTTP/1.1\r\n", "").is_ok() {
                     let gate = address(&addresses, "gate")?;
                     return Ok(Self { process, gate, ready_after: started.elapsed() });
                 }
@@ -139,20 +157,16 @@ fn address(addresses: &Value, listener: &str) -> Result<SocketAddr, Failure> {
     Ok(url.trim_start_matches("http://").parse()?)
 }
 
-fn ready(ops: SocketAddr) -> Result<bool, Failure> {
-    let mut stream = TcpStream::connect(ops)?;
+/// One request on a connection of its own; the whole answer, which must be a 200.
+pub fn exchange(address: SocketAddr, request_line: &str, body: &str) -> Result<String, Failure> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n")?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head)?;
-    Ok(head.ends_with(b" 200"))
-}
-
-/// Keeps all threads of this process on one core, those of children started later as well. False where it cannot.
-pub fn keep_to_core(core: usize) -> bool {
-    let own = std::process::id().to_string();
-    let command = Command::new("taskset").args(["-a", "-cp", &core.to_string(), &own]).stdout(Stdio::null()).status();
-    command.is_ok_and(|status| status.success())
+    let length = body.len();
+    let rest = format!("host: bench\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(format!("{request_line}{rest}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(format!("not a 200: {answer}").into()) }
 }
 
 /// A line of a process's status, in kibibytes, for example `VmRSS` (resident now) or `VmHWM` (at most until now).

@@ -72,7 +72,7 @@ impl<'a> Questions<'a> {
     /// A question by somebody who asks as often as Zipf's law says.
     pub fn by_frequency(&mut self) -> String {
         let total = self.ranks.last().copied().unwrap_or(1.0);
-        let drawn = self.draws.unit() * total;
+        let drawn = f64::from(u32::try_from(self.draws.below(1 << 32)).unwrap_or(0)) / f64::from(u32::MAX) * total;
         let rank = self.ranks.partition_point(|sum| *sum < drawn) as u64;
         // Ranks are spread over everybody, so that the frequent ones do not lie side by side in memory.
         self.question(mix(rank, 8) % self.world.users)

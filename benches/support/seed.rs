@@ -162,7 +162,8 @@ pub fn user_content(world: &World, user: u64, active: bool) -> Content {
         "roles": roles.iter().map(|role| json!({"value": role})).collect::<Vec<_>>(),
         USER_EXTENSION: {"accessMethods": ["dashboard", "api"], "accounts": account_ids},
     });
-    let granted = |names: &mut dyn Iterator<Item = String>| -> Value { names.map(|name| (name, json!(WRITER))).collect() };
+    let granted =
+        |names: &mut dyn Iterator<Item = String>| -> Value { names.map(|name| (name, json!(WRITER))).collect() };
     let state = json!({
         "username": username, "creator": WRITER, "external": {WRITER: username}, "active": active,
         "grants": {
@@ -217,5 +218,10 @@ fn user_id(user: u64) -> String {
 /// A UUID of version 7 in form, from an index.
 fn identifier(kind: u64, index: u64) -> String {
     let spread = mix(index, kind);
-    format!("0190a000-{:04x}-7{:03x}-8{:03x}-{kind:01x}{index:011x}", spread >> 48, spread & 0xfff, (spread >> 12) & 0xfff)
+    format!(
+        "0190a000-{:04x}-7{:03x}-8{:03x}-{kind:01x}{index:011x}",
+        spread >> 48,
+        spread & 0xfff,
+        (spread >> 12) & 0xfff
+    )
 }

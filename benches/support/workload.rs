@@ -43,11 +43,6 @@ impl Draws {
         if bound == 0 { 0 } else { mix(self.0, 77) % bound }
     }
 
-    /// Uniform from 0 up to 1.
-    pub fn unit(&mut self) -> f64 {
-        f64::from(u32::try_from(self.below(1 << 32)).unwrap_or(0)) / f64::from(u32::MAX)
-    }
-
     /// One of them.
     pub fn one<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         of.get(usize::try_from(self.below(of.len() as u64)).unwrap_or(0))
