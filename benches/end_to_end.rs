@@ -2,7 +2,7 @@
 //!
 //! Starts the built server on 1,000 and on 100,000 people and a bare server beside it, then asks them in turn, round by
 //! round. Every ratio is the median of the rounds' ratios, since absolute figures of a shared machine drift.
-//! `--json` prints one JSON object on stdout, `--quick` takes a tenth of the time and proves little.
+//! `--json` prints one JSON object on stdout, `--quick` is short and proves little.
 
 #[path = "support/bare.rs"]
 mod bare;
