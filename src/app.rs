@@ -27,7 +27,7 @@ use crate::policy::{Diagnostic, Live, Source};
 use crate::scim::Scim;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, LogGuard, Metrics};
 use crate::token::{IssuerConfig, Verifier};
 
 pub use files::Addresses;
@@ -119,14 +119,8 @@ impl App {
         let (store, directory) = open_ledger(config, &sources, &fatal, &metrics, apply)?;
         let authz_config =
             AuthzConfig { cache_entries: config.decision.cache_entries, strict_hosts: config.decision.strict_hosts };
-        let authz = Arc::new(Authz::new(
-            &authz_config,
-            directory,
-            Arc::clone(&live),
-            verifier,
-            &sources,
-            Arc::clone(&metrics),
-        ));
+        let authz =
+            Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
         let health = Arc::new(health(&reloader, &integrity));
@@ -139,7 +133,7 @@ impl App {
         let scim = Arc::new(Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url));
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
-        let manage = Arc::new(manage(shared, &sources, &operator_token, &reloader)?);
+        let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
         let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
@@ -201,7 +195,8 @@ fn verifier(config: &Config) -> Result<Verifier, StartError> {
     let mut issuers = Vec::new();
     for issuer in &config.issuers {
         let IssuerKeys::File(jwks_file) = &issuer.keys else {
-            let message = format!("token issuer `{}`: keys by address are not fetched yet; use jwks_file", issuer.issuer);
+            let message =
+                format!("token issuer `{}`: keys by address are not fetched yet; use jwks_file", issuer.issuer);
             return Err(StartError::Config(message));
         };
         issuers.push(IssuerConfig {
@@ -212,9 +207,8 @@ fn verifier(config: &Config) -> Result<Verifier, StartError> {
             claim: issuer.subject.clone(),
         });
     }
-    Verifier::new(&issuers).map_err(|faults| {
-        StartError::Config(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })
+    Verifier::new(&issuers)
+        .map_err(|faults| StartError::Config(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 fn open_ledger(
@@ -246,6 +240,12 @@ fn open_ledger(
     });
     store.set_apply_hook(wrap(apply));
     Ok((Arc::new(store), directory))
+}
+
+/// Begins to log as the settings say; lasts as long as the guard.
+pub fn start_log(config: &Config) -> Result<LogGuard, StartError> {
+    let lost = Metrics::new(&[]).log_lost();
+    crate::telemetry::log::start(&config.log, lost).map_err(|error| StartError::Config(error.to_string()))
 }
 
 /// Opens the ledger of a server that does not run and checks all of it.
@@ -287,8 +287,11 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for (name, address) in wanted {
         let shown = address.to_string();
-        let one = Bound::bind(&ListenerConfig { name, address })
-            .map_err(|cause| StartError::Bind { name, address: shown, cause })?;
+        let one = Bound::bind(&ListenerConfig { name, address }).map_err(|cause| StartError::Bind {
+            name,
+            address: shown,
+            cause,
+        })?;
         bound.push(one);
     }
     Ok(bound)
@@ -324,6 +327,7 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
 
 fn manage(
     store: Arc<dyn Store>,
+    scim: &Arc<Scim>,
     sources: &Sources,
     operator_token: &str,
     reloader: &Arc<policy::Reloader>,
@@ -339,6 +343,7 @@ fn manage(
     let reloader = Arc::clone(reloader);
     Ok(Manage {
         store,
+        scim: Arc::clone(scim),
         sources: sources.clone(),
         operator_token: OperatorToken::new(operator_token).map_err(|error| StartError::File(error.to_string()))?,
         catalogue: Arc::new(catalogue),

@@ -14,6 +14,8 @@ pub mod output;
 pub mod remote;
 mod session;
 mod tenancy;
+#[cfg(test)]
+mod tests;
 mod user;
 mod wire;
 

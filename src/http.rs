@@ -58,6 +58,24 @@ pub struct Request {
 }
 
 impl Request {
+    /// A bare request for a path with its query, for tests of handlers: no headers, no body, no peer.
+    pub fn new(method: Method, target: &str) -> Self {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        Self {
+            method,
+            path: path.to_owned(),
+            query,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            peer: None,
+            parameters: Vec::new(),
+            id: String::new(),
+        }
+    }
+
     /// A path parameter; empty where the route has none of this name.
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)

@@ -10,7 +10,8 @@ mod import;
 mod organizations;
 mod respond;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod users;
 
 use std::sync::Arc;
 
@@ -19,12 +20,15 @@ use subtle::ConstantTimeEq;
 use crate::clock::Sources;
 use crate::domain::Revision;
 use crate::http::{Answer, BodyReader, Handler, Method, Refusal, Request, Response, Router, StreamHandler};
+use crate::scim::Scim;
 use crate::store::{BoxFuture, Step, Store, StoreError, Transaction};
 
 /// What the operators' API needs. Built once by `app`, shared by every endpoint.
 pub struct Manage {
     /// The ledger.
     pub store: Arc<dyn Store>,
+    /// Who knows the rules of people and groups.
+    pub scim: Arc<Scim>,
     /// Time, ids and secrets.
     pub sources: Sources,
     /// What every request must carry.
@@ -114,6 +118,9 @@ impl Manage {
                 self.guarded(connections::revoke_token),
             )
             .route(Method::POST, "/manage/v1/import", self.guarded_stream(import::import))
+            .route(Method::GET, "/manage/v1/users", self.guarded(users::list))
+            .route(Method::GET, "/manage/v1/users/{id}", self.guarded(users::get))
+            .route(Method::PATCH, "/manage/v1/users/{id}", self.guarded(users::patch))
             .route(Method::POST, "/manage/v1/policies/reload", self.guarded(reload))
     }
 
@@ -166,6 +173,11 @@ impl Manage {
         let operation = self.sources.identifier();
         let committed = self.store.commit(Transaction { operation, at: self.sources.clock.now(), steps }).await?;
         Ok(committed.revision)
+    }
+
+    /// The roles that may be given.
+    fn role_names(&self) -> Vec<String> {
+        (self.catalogue)().roles.into_iter().map(|(name, _)| name).collect()
     }
 
     /// The newest revision: what a write that had nothing to change answers with.

@@ -124,8 +124,8 @@ impl Scim {
     /// answered here, too, so that nobody learns anything without a token.
     pub fn router(self: &Arc<Self>) -> Router {
         use Operation::{
-            Create, Delete, List, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType, ResourceTypes, Schema,
-            Schemas, ServiceProviderConfig, Unknown,
+            Create, Delete, List, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType, ResourceTypes,
+            Schema, Schemas, ServiceProviderConfig, Unknown,
         };
         let on = |operation| self.handling(operation);
         let mut router = Router::new();
@@ -227,17 +227,18 @@ impl Scim {
             Operation::Schemas => self.schema_documents(request),
             Operation::Schema => self.schema_document(request),
             Operation::NotAllowed(allow) => Ok(respond::not_allowed(allow)),
-            Operation::NotImplemented => {
-                Err(ScimError::not_implemented("this server does not have this part of SCIM yet; use /Users and /Groups"))
+            Operation::NotImplemented => Err(ScimError::not_implemented(
+                "this server does not have this part of SCIM yet; use /Users and /Groups",
+            )),
+            Operation::Unknown => {
+                Err(ScimError::not_found("there is no such endpoint; use /scim/v2/Users or /scim/v2/Groups"))
             }
-            Operation::Unknown => Err(ScimError::not_found("there is no such endpoint; use /scim/v2/Users or /scim/v2/Groups")),
         }
     }
 
     /// One transaction, now.
     async fn commit(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
-        let transaction =
-            Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
+        let transaction = Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
         self.store.commit(transaction).await.map_err(|error| match error {
             StoreError::VersionMismatch { .. } | StoreError::NotFound(_) => Failure::Raced,
             StoreError::Taken(key) => Failure::Refused(life::taken(&key)),
@@ -257,9 +258,9 @@ impl Scim {
     /// A resource of this organization that is not deleted.
     async fn living(&self, wall: &caller::Wall, kind: Kind, id: &str) -> Result<Record, ScimError> {
         let record = self.store.get(kind, id).await.map_err(store_failure)?;
-        record.filter(|record| !record.deleted && record.organization == wall.id).ok_or_else(|| {
-            ScimError::not_found(format!("there is no such {}; look it up by a filter", kind.name()))
-        })
+        record
+            .filter(|record| !record.deleted && record.organization == wall.id)
+            .ok_or_else(|| ScimError::not_found(format!("there is no such {}; look it up by a filter", kind.name())))
     }
 
     async fn stripe(&self, number: Number) -> Option<MutexGuard<'_, ()>> {

@@ -130,8 +130,9 @@ pub struct Content {
     pub index: Vec<IndexEntry>,
     /// All unique keys, a set; replaces those before.
     pub unique: Vec<UniqueKey>,
-    /// The post-image for the change log; `None` where decisions read nothing of it (connections), which writes
-    /// [`Image::Gone`] where there was an image before. Never [`Image::Members`] or [`Image::Gone`] themselves.
+    /// The post-image for the change log; `None` where decisions read nothing of it (connections). Where there
+    /// was an image before, `None` ends it as [`Step::Remove`] does: [`Image::Gone`] is written and the memberships in
+    /// both directions end. Never [`Image::Members`] or [`Image::Gone`] themselves.
     pub image: Option<Image>,
     /// See [`Record::deleted`].
     pub deleted: bool,

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+
 use serde_json::{Value, json};
 
 use super::{Addresses, App, Seams};
 use crate::config::{Config, Overrides};
 use crate::http::Method;
 use crate::http::client::{Client, ClientError};
+use crate::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use crate::policy::trial::{Case, CaseFile};
 use crate::scim::conversation::{Conversation, ConversationError, Incoming, Outgoing, Sender};
 use crate::store::BoxFuture;
@@ -64,8 +65,8 @@ pub async fn run(
         ops: local(()),
         ..Overrides::default()
     };
-    let config = Config::load(None, &BTreeMap::new(), &overrides)
-        .map_err(|faults| DemoError::Machine(faults.to_string()))?;
+    let config =
+        Config::load(None, &BTreeMap::new(), &overrides).map_err(|faults| DemoError::Machine(faults.to_string()))?;
     let app = App::build(&config, Seams::default())?;
     let addresses = app.addresses().clone();
     let token = std::fs::read_to_string(folder.path().join("operator.token"))
@@ -150,7 +151,8 @@ impl Tour {
         let entra = self.connect("entra", false).await?;
         self.replay("okta.toml", &okta, &mut variables, say).await?;
         self.replay("entra.toml", &entra, &mut variables, say).await?;
-        say("\nQuestions of gateways (POST /v1/authorize):");
+        say("");
+        say("Questions of gateways (POST /v1/authorize):");
         let mut agreed = true;
         for case in &questions.cases {
             agreed &= self.ask(case, say).await?;
@@ -161,10 +163,11 @@ impl Tour {
             agreed &= self.ask(case, say).await?;
         }
         let count = questions.cases.len() + 1;
+        say("");
         say(&if agreed {
-            format!("\nAll {count} answers are the expected ones.")
+            format!("All {count} answers are the expected ones.")
         } else {
-            "\nSome answers differ from their case files.".to_owned()
+            "Some answers differ from their case files.".to_owned()
         });
         Ok(agreed)
     }
@@ -199,9 +202,10 @@ impl Tour {
     }
 
     async fn manage(&self, method: Method, path: &str, body: Value) -> Result<Value, DemoError> {
-        let (media_type, body) = match body {
-            Value::Null => (None, Bytes::new()),
-            body => (Some("application/json"), Bytes::from(body.to_string())),
+        let (media_type, body) = if body.is_null() {
+            (None, Bytes::new())
+        } else {
+            (Some("application/json"), Bytes::from(body.to_string()))
         };
         let reply = self.ops.send(method, path, media_type, body).await?;
         if !reply.status.is_success() {
@@ -254,7 +258,8 @@ impl Tour {
     #[expect(clippy::unused_self, reason = "reads as the last stop of the tour")]
     fn invite(&self, addresses: &Addresses, data: &std::path::Path, say: &mut (dyn FnMut(&str) + Send)) {
         let data = data.display();
-        say("\nStill serving; try it yourself (Ctrl-C ends it and leaves nothing behind):");
+        say("");
+        say("Still serving; try it yourself (Ctrl-C ends it and leaves nothing behind):");
         say(&format!(
             "  curl -s {}/v1/authorize -d '{{\"subject\":{{\"user\":\"svc-reader@contoso.example\"}},\
              \"request\":{{\"method\":\"GET\",\"path\":\"/api/accounts/100/orders\"}}}}'",

@@ -61,14 +61,15 @@ pub(super) fn operator_token(data: &Path, sources: &Sources) -> Result<String, S
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
     let place = data.join("operator.token");
     let told = |error: std::io::Error| format!("{}: {error}", place.display());
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|e| format!("{}: {e}", data.display()))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(|e| format!("{}: {e}", data.display()))?;
     match std::fs::metadata(&place) {
         Ok(metadata) => {
             if metadata.permissions().mode() & 0o077 != 0 {
-                return Err(format!(
-                    "{} can be read by others; make it yours alone: chmod 600 {0}",
-                    place.display()
-                ));
+                return Err(format!("{} can be read by others; make it yours alone: chmod 600 {0}", place.display()));
             }
             return std::fs::read_to_string(&place).map(|text| text.trim().to_owned()).map_err(told);
         }
@@ -80,8 +81,7 @@ pub(super) fn operator_token(data: &Path, sources: &Sources) -> Result<String, S
     let token = format!("cgop_{}", blake3::Hash::from_bytes(bytes).to_hex());
     let aside = data.join(".operator.token.new");
     let _leftover = std::fs::remove_file(&aside);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).map_err(told)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).map_err(told)?;
     file.write_all(token.as_bytes()).and_then(|()| file.sync_all()).map_err(told)?;
     std::fs::rename(&aside, &place).map_err(told)?;
     Ok(token)

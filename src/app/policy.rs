@@ -4,9 +4,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::StartError;
-use crate::authz::trial::{self, Trial};
+use crate::authz::trial;
 use crate::policy::{Bundle, Live, Source};
 use crate::telemetry::Metrics;
+
+pub use crate::authz::trial::Trial;
+
+/// Runs a bundle's own cases on it.
+pub fn run_cases(bundle: &Arc<Bundle>) -> Vec<Trial> {
+    trial::run(bundle, bundle.cases())
+}
 
 /// The folder that was named, `./policies` where it stands, or the built-in bundle.
 pub fn source(folder: Option<&Path>) -> Source {
@@ -21,10 +28,8 @@ pub fn source(folder: Option<&Path>) -> Source {
 pub fn load_and_try(source: &Source) -> Result<Arc<Bundle>, StartError> {
     let bundle = Bundle::load(source).map_err(|faults| StartError::Policies(source.clone(), faults))?;
     let bundle = Arc::new(bundle);
-    let failed: Vec<String> = (trial::run(&bundle, bundle.cases()).iter())
-        .filter(|trial| !trial.faults.is_empty())
-        .map(describe)
-        .collect();
+    let failed: Vec<String> =
+        (trial::run(&bundle, bundle.cases()).iter()).filter(|trial| !trial.faults.is_empty()).map(describe).collect();
     if failed.is_empty() { Ok(bundle) } else { Err(StartError::PolicyTests(source.clone(), failed.join("\n"))) }
 }
 

@@ -141,7 +141,8 @@ impl<'a> Builder<'a> {
             } else {
                 account.products.clone()
             };
-            let number = self.add(Image::Account(AccountImage { id: id.clone(), organization: ORGANIZATION, products }));
+            let number =
+                self.add(Image::Account(AccountImage { id: id.clone(), organization: ORGANIZATION, products }));
             self.accounts.insert(id.clone(), number);
         }
         for (name, group) in &file.groups {

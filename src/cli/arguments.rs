@@ -153,7 +153,7 @@ pub struct Can {
     #[arg(long, conflicts_with_all = ["method", "path", "host"])]
     pub action: Option<String>,
     /// The resource of the action, as TYPE::ID
-    #[arg(long, value_name = "TYPE::ID", requires = "action", value_parser = super::can::resource)]
+    #[arg(long, value_name = "TYPE::ID", conflicts_with_all = ["method", "path"], value_parser = super::can::resource)]
     pub resource: Option<(String, String)>,
     /// Host of the request
     #[arg(long)]
@@ -312,6 +312,9 @@ pub enum User {
         /// A SCIM filter, for example 'userName sw "j" and active eq true'
         #[arg(long)]
         filter: Option<String>,
+        /// Only those of this organization
+        #[arg(long, value_name = "ID")]
+        organization: Option<String>,
     },
     /// Show one with effective roles and where they come from
     Show {

@@ -10,16 +10,13 @@ use super::output::{Out, OutputFormat};
 use super::remote::{Environment, Fault};
 use super::session::Verdict;
 use crate::app::{self, App, Seams, StartError};
-use crate::authz::trial;
 use crate::config::{self, Config, Overrides};
 use crate::policy::Bundle;
-use crate::telemetry::{self, Metrics};
 
 /// `serve`
 pub fn serve(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
     let config = settings(flags, data, environment)?;
-    let lost = Metrics::new(&[]).log_lost();
-    let _log = telemetry::log::start(&config.log, lost).map_err(|error| Fault::failure(error.to_string()))?;
+    let _log = app::start_log(&config).map_err(start_fault)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let app = App::build(&config, Seams::default()).map_err(start_fault)?;
@@ -90,7 +87,7 @@ pub fn policy_test(out: &mut Out, folder: Option<&Path>) -> Verdict {
     let bundle = Bundle::load(&source)
         .map_err(|faults| start_fault(StartError::Policies(source.clone(), faults)))
         .map(std::sync::Arc::new)?;
-    let trials = trial::run(&bundle, bundle.cases());
+    let trials = app::policy::run_cases(&bundle);
     let failed: Vec<_> = trials.iter().filter(|trial| !trial.faults.is_empty()).collect();
     // A policy that no case ever saw speak may be wrong without anybody noticing.
     let unseen: Vec<&str> = (bundle.policy_ids().map(|id| &**id))

@@ -7,18 +7,17 @@ use super::exit::Exit;
 use super::remote::encoded;
 use super::session::{Session, Verdict, members, plain, text};
 use crate::http::Method;
+use crate::scim::image::USER_EXTENSION;
 
 const USERS: &str = "/manage/v1/users";
-
-/// The extension of the SCIM User in which level, methods, accounts, lock and password age stand.
-const EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
 
 /// `user …`
 pub async fn user(session: &mut Session<'_>, verb: User) -> Verdict {
     match verb {
-        User::List { filter } => {
-            let header = ["USERNAME", "ID", "ACTIVE", "LEVEL", "ROLES"];
-            session.list(USERS, &[("filter", filter.as_deref())], &header, row).await
+        User::List { filter, organization } => {
+            let header = ["USERNAME", "ID", "ORGANIZATION", "ACTIVE", "LEVEL", "ROLES", "ACCOUNTS"];
+            let parameters = [("filter", filter.as_deref()), ("organization", organization.as_deref())];
+            session.list(USERS, &parameters, &header, row).await
         }
         User::Show { user } => session.show(&format!("{USERS}/{}", encoded(&user)), facts).await,
         User::Set(flags) => set(session, flags).await,
@@ -52,34 +51,45 @@ async fn patch(session: &mut Session<'_>, user: &str, changes: Value) -> Verdict
 }
 
 fn row(user: &Value) -> Vec<String> {
-    let extension = user.get(EXTENSION).unwrap_or(&Value::Null);
-    let mut row = ["userName", "id", "active"].map(|name| text(user, name)).to_vec();
-    row.push(text(extension, "administrationLevel"));
-    row.push(values(user.get("roles")).join(", "));
+    let effective = user.get("effective").unwrap_or(&Value::Null);
+    let mut row = ["userName", "id", "organization"].map(|name| text(user, name)).to_vec();
+    row.extend(["active", "administrationLevel"].map(|name| text(effective, name)));
+    row.push(names(effective, "roles", "name").join(", "));
+    row.push(names(effective, "accounts", "id").join(", "));
     row
 }
 
+/// What holds, not what a document says; what it says and nobody was allowed to give stands under `withheld`.
 fn facts(user: &Value) -> Vec<(&'static str, String)> {
-    let mut facts = members(user, &["userName", "id", "externalId", "displayName", "active"]);
-    facts.push(("emails", values(user.get("emails")).join(", ")));
-    if let Some(extension) = user.get(EXTENSION) {
-        let names = ["username", "administrationLevel", "accessMethods", "locked", "passwordChangedAt"];
-        facts.extend(members(extension, &names));
-        facts.push(("accounts", values(extension.get("accounts")).join(", ")));
+    let effective = user.get("effective").unwrap_or(&Value::Null);
+    let mut facts = members(user, &["userName", "id", "organization", "displayName"]);
+    facts.push(("emails", names(user, "emails", "value").join(", ")));
+    facts.extend(members(effective, &["active"]));
+    if user.get("deleted") == Some(&Value::Bool(true)) {
+        facts.push(("deleted", "yes".to_owned()));
     }
-    facts.push(("roles", values(user.get("roles")).join(", ")));
-    facts.push(("groups", values(user.get("groups")).join(", ")));
+    if let Some(extension) = user.get(USER_EXTENSION) {
+        facts.extend(members(extension, &["username", "locked", "passwordChangedAt"]));
+    }
+    facts.extend(members(effective, &["administrationLevel", "accessMethods"]));
+    for (title, list, name) in [("roles", "roles", "name"), ("accounts", "accounts", "id")] {
+        facts.push((title, names(effective, list, name).join(", ")));
+    }
+    facts.push(("groups", names(user, "groups", "display").join(", ")));
+    for (name, value) in user.get("withheld").and_then(Value::as_object).into_iter().flatten() {
+        facts.push(("withheld", format!("{name}: {}", plain(value))));
+    }
     facts
 }
 
-/// What a multi-valued attribute says, whether its elements are plain or complex.
-fn values(attribute: Option<&Value>) -> Vec<String> {
-    let elements = attribute.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+/// The elements of a list, each by one of its members, with the group that it comes from.
+fn names(value: &Value, list: &str, member: &str) -> Vec<String> {
+    let elements = value.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     elements
         .iter()
-        .map(|element| match element.get("display").or_else(|| element.get("value")) {
-            Some(value) => plain(value),
-            None => plain(element),
+        .map(|element| match element.get("origin").and_then(|origin| origin.get("name")) {
+            Some(group) => format!("{} (by group {})", text(element, member), plain(group)),
+            None => text(element, member),
         })
         .collect()
 }

@@ -33,7 +33,7 @@ impl Reader {
         let unknown = self
             .entries
             .iter()
-            .filter(|(key, entry)| !self.asked.contains(*key) && !(entry.value == Raw::Empty && section(key)));
+            .filter(|(key, entry)| !(self.asked.contains(*key) || (entry.value == Raw::Empty && section(key))));
         let unknown: Vec<Fault> = unknown
             .map(|(key, Entry { origin, .. })| {
                 let hint = match value::did_you_mean(key, self.asked.iter().map(String::as_str)) {

@@ -163,13 +163,18 @@ fn flatten_value(file: &ConfigFile, key: String, start: usize, value: &Spanned<D
                 flatten_value(file, format!("{key}.{index}"), item.span().start, item, entries);
             }
         }
-        value => {
-            entries.insert(key, Entry { value: raw(value), origin: position(file, start) });
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => {
+            entries.insert(key, Entry { value: raw(value.get_ref()), origin: position(file, start) });
         }
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is toml's; what we do not take is named by its type")]
 fn raw(value: &DeValue<'_>) -> Raw {
     match value {
         DeValue::String(text) => Raw::Text(text.to_string()),
@@ -178,7 +183,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Boolean(flag) => Raw::Boolean(*flag),
         DeValue::Array(list) => Raw::List(list.iter().map(|item| raw(item.get_ref())).collect()),
         DeValue::Table(_) => Raw::Empty,
-        other => Raw::Other(other.type_str()),
+        DeValue::Float(_) | DeValue::Datetime(_) => Raw::Other(value.type_str()),
     }
 }
 

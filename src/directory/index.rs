@@ -55,12 +55,10 @@ impl Hashed {
         self.0 as usize % BRANCHES
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits count")]
     const fn shard(self) -> usize {
         (self.0 >> 6) as usize % BRANCHES
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half, whole")]
     const fn half(self) -> u32 {
         (self.0 >> 32) as u32
     }

@@ -33,3 +33,34 @@ fn exposition(metrics: &Metrics) -> Response {
         Err(_) => Refusal::internal("the metrics could not be written").to_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Handling, RouteTable};
+
+    fn ask(table: &RouteTable, target: &str) -> (u16, String) {
+        let request = Request::new(Method::GET, target);
+        let found = table.find(&Method::GET, &request.path).ok().unwrap();
+        let Handling::Now(handler) = found.handling else { panic!("operators do not wait") };
+        let response = handler(request);
+        (response.status().as_u16(), String::from_utf8(response.body().whole().unwrap().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn operators_see_liveness_readiness_metrics_and_version() {
+        let health = Arc::new(Health::new().check("ledger", || Ok(())));
+        let metrics = Arc::new(Metrics::new(&[]));
+        let version = serde_json::json!({"version": "0.1.0"});
+        let table = routes(Arc::clone(&health), metrics, version).build().unwrap();
+        assert_eq!(ask(&table, "/readyz"), (200, "ready\n".to_owned()));
+        assert_eq!(ask(&table, "/readyz?verbose"), (200, "[+]ledger ok\nready\n".to_owned()));
+        health.drain();
+        let (status, text) = ask(&table, "/readyz?verbose&exclude=ledger");
+        assert_eq!(status, 503);
+        assert!(text.starts_with("[-]draining failed: "), "{text}");
+        assert_eq!(ask(&table, "/livez"), (200, "alive\n".to_owned()), "draining is not dead");
+        assert!(ask(&table, "/metrics").1.contains("cedargate_build_info"));
+        assert_eq!(ask(&table, "/version"), (200, "{\"version\":\"0.1.0\"}".to_owned()));
+    }
+}

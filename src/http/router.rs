@@ -58,11 +58,11 @@ where
 }
 
 /// A handler that reads the body piece by piece, from a closure that gives a future.
-pub fn stream<F>(handler: impl Fn(Request, BodyReader) -> F + Send + Sync + 'static) -> Handling
+pub fn stream<F>(handler: impl Fn(Request, BodyReader) -> F + Send + Sync + 'static) -> StreamHandler
 where
     F: Future<Output = Response> + Send + 'static,
 {
-    Handling::Stream(Arc::new(move |request, body| -> Answer { Box::pin(handler(request, body)) }))
+    Arc::new(move |request, body| -> Answer { Box::pin(handler(request, body)) })
 }
 
 /// Renders a refusal the way the routes under a prefix want it: SCIM's error body, a gateway's bare status.
@@ -143,7 +143,7 @@ impl Router {
     /// As [`Self::route`], with the body read piece by piece.
     #[must_use]
     pub fn stream(self, method: Method, template: &'static str, handler: StreamHandler) -> Self {
-        self.register(Some(method), template, false, Handling::Stream(handler))
+        self.route(method, template, handler)
     }
 
     /// Renders every refusal on paths that begin so (without ASCII case): unknown paths and methods, bodies

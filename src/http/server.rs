@@ -15,7 +15,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -33,7 +33,7 @@ use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
-use transport::{Guarded, Vitals};
+use transport::{Crowd, Guarded, Vitals};
 
 /// How long the accept loop rests after an error of the machine (no file descriptor left): first and at most.
 const REST: Duration = Duration::from_millis(20);
@@ -101,7 +101,7 @@ impl Bound {
 struct Shared {
     listener: Arc<Listener>,
     builder: auto::Builder<TokioExecutor>,
-    permits: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
 }
 
 impl Shared {
@@ -112,7 +112,8 @@ impl Shared {
         let ids = service::Ids::new(&sources);
         let body_memory = AtomicU64::new(0);
         let listener = Listener { table, limits, metrics, ids, request_ids, body_memory };
-        Self { listener: Arc::new(listener), builder, permits }
+        let crowd = Crowd { permits, refused: AtomicBool::new(false) };
+        Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd) }
     }
 }
 
@@ -139,10 +140,11 @@ async fn accept(socket: Socket, shared: Arc<Shared>, phases: watch::Receiver<Pha
     let mut rest = REST;
     loop {
         // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&shared.permits).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&shared.crowd.permits).acquire_owned().await else { return };
         match socket.accept().await {
             Ok(accepted) => {
                 rest = REST;
+                shared.crowd.refused.store(false, Ordering::Relaxed);
                 let (shared, phases, alive) = (Arc::clone(&shared), phases.clone(), alive.clone());
                 match accepted {
                     Accepted::Tcp(stream, peer) => {
@@ -160,6 +162,7 @@ async fn accept(socket: Socket, shared: Arc<Shared>, phases: watch::Receiver<Pha
                 let listener = shared.listener.metrics.name();
                 tracing::warn!(listener, %cause, "cannot take connections; trying again");
                 shared.listener.metrics.cut(Cut::Accept);
+                shared.crowd.refused.store(true, Ordering::Relaxed);
                 tokio::time::sleep(rest).await;
                 rest = (rest * 2).min(LONGEST_REST);
             }
@@ -191,7 +194,7 @@ async fn converse<S>(
     let vitals = Arc::new(Vitals::new());
     let patience = listener.limits.patience();
     let guarded =
-        Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&listener.metrics), Arc::clone(&shared.permits));
+        Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&listener.metrics), Arc::clone(&shared.crowd));
     let connection = Arc::new(Connection { listener: Arc::clone(listener), vitals, peer, _alive: alive });
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
     let conversation = shared.builder.serve_connection(TokioIo::new(guarded), service);

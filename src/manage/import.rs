@@ -17,6 +17,7 @@ use super::{Manage, organizations};
 use crate::domain::fold;
 use crate::http::{Body, BodyReader, Chunks, Refusal, Request, Response, StatusCode, respond as answer};
 use crate::scim::error::ScimError;
+use crate::scim::operator::Imported;
 use crate::store::BoxFuture;
 use lines::{LINE_LIMIT, Line, Lines};
 
@@ -35,7 +36,7 @@ pub(super) async fn import(manage: Arc<Manage>, request: Request, body: BodyRead
         .ok_or_else(|| Refusal::bad_request("say whose people these are: POST /manage/v1/import?organization={id}"))?;
     let organization = organizations::find(&manage, organization).await?.id;
     let (chunks, answer_body) = Body::chunks(ANSWERS);
-    let import = Import::new(writer(manage, organization), chunks);
+    let import = Import::new(writer(&manage, &organization), chunks);
     // The answer begins before the input ends: failures are told as they occur. The task ends by itself when
     // the input does, or when nobody reads the answer any more.
     tokio::spawn(import.run(body));
@@ -49,13 +50,6 @@ struct Summary {
     created: u64,
     updated: u64,
     failed: u64,
-}
-
-/// What became of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Imported {
-    Created,
-    Updated,
 }
 
 /// Writes one line.
@@ -217,8 +211,15 @@ fn person(value: &Value) -> Option<String> {
     Some(fold(name.as_str()?))
 }
 
-fn writer(_manage: Arc<Manage>, _organization: String) -> Write {
-    Arc::new(|_| Box::pin(async { Err(ScimError::new(StatusCode::NOT_IMPLEMENTED, "not linked")) }))
+/// Writes lines into an organization, with the roles of the bundle in force at the beginning.
+fn writer(manage: &Manage, organization: &str) -> Write {
+    let scim = Arc::clone(&manage.scim);
+    let organization: Arc<str> = organization.into();
+    let roles: Arc<[String]> = manage.role_names().into();
+    Arc::new(move |line| {
+        let (scim, organization, roles) = (Arc::clone(&scim), Arc::clone(&organization), Arc::clone(&roles));
+        Box::pin(async move { scim.import_line(&organization, &line, &roles).await })
+    })
 }
 
 #[cfg(test)]

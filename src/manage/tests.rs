@@ -1,6 +1,7 @@
 //! The operators' API through its handlers, on the store in memory, without sockets.
 
 mod connections;
+mod people;
 mod tenancy;
 
 use std::sync::Arc;
@@ -13,14 +14,16 @@ use super::{Catalogue, Manage, OperatorToken};
 use crate::clock::{HandClock, SeededRandom, Sources};
 use crate::domain::Timestamp;
 use crate::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use crate::http::{BodyReader, Handling, Method, Request, RouteTable, StatusCode};
+use crate::http::{BodyReader, Handling, Method, Request, Response, RouteTable, StatusCode};
+use crate::scim::Scim;
+use crate::scim::schema::Schemas;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 
-const TOKEN: &str = "operator-token-for-tests";
+pub(crate) const TOKEN: &str = "operator-token-for-tests";
 
 /// The API with everything under it.
-struct House {
+pub(crate) struct House {
     manage: Arc<Manage>,
     routes: RouteTable,
     clock: Arc<HandClock>,
@@ -47,7 +50,7 @@ impl Answered {
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(HandClock::new(Timestamp(1_760_000_000_000)));
         let sources = Sources { clock: clock.clone(), random: Arc::new(SeededRandom::new(7)) };
         let store = Arc::new(MemoryStore::new());
@@ -56,8 +59,11 @@ impl House {
             roles: names(&["Ordering", "Disconnect", "Reporting"]),
             products: names(&["UC", "Termination", "Origination"]),
         };
+        let schemas = Schemas::builtin().unwrap();
+        let scim = Arc::new(Scim::new(store.clone(), schemas, sources.clone(), "http://front"));
         let manage = Arc::new(Manage {
             store: store.clone(),
+            scim,
             sources,
             operator_token: OperatorToken::new(TOKEN).unwrap(),
             catalogue: Arc::new(move || catalogue.clone()),
@@ -79,7 +85,14 @@ impl House {
         house
     }
 
-    async fn send(&self, method: Method, target: &str, token: Option<&str>, body: impl Into<Bytes>) -> Answered {
+    /// One request through the routes.
+    pub(crate) async fn respond(
+        &self,
+        method: Method,
+        target: &str,
+        token: Option<&str>,
+        body: impl Into<Bytes>,
+    ) -> Response {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
@@ -87,26 +100,25 @@ impl House {
         }
         let found = self.routes.find(&method, path).unwrap_or_else(|miss| panic!("{method} {path}: {miss:?}"));
         let body = body.into();
-        let (whole, pieces) = match found.handling {
-            Handling::Stream(_) => (Bytes::new(), body),
-            Handling::Now(_) | Handling::Later(_) => (body, Bytes::new()),
-        };
-        let request = Request {
+        let request = |body| Request {
             method: method.clone(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
             headers,
-            body: whole,
+            body,
             peer: None,
             parameters: found.parameters,
             id: "r1".to_owned(),
         };
-        let response = match found.handling {
-            Handling::Now(handler) => handler(request),
-            Handling::Later(handler) => handler(request).await,
-            Handling::Stream(handler) => handler(request, BodyReader::from_bytes(pieces)).await,
-        };
-        let (head, body) = response.into_parts();
+        match found.handling {
+            Handling::Now(handler) => handler(request(body)),
+            Handling::Later(handler) => handler(request(body)).await,
+            Handling::Stream(handler) => handler(request(Bytes::new()), BodyReader::from_bytes(body)).await,
+        }
+    }
+
+    async fn send(&self, method: Method, target: &str, token: Option<&str>, body: impl Into<Bytes>) -> Answered {
+        let (head, body) = self.respond(method, target, token, body).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let revision = head.headers.get("cedargate-revision").map(|value| value.to_str().unwrap().to_owned());
@@ -125,6 +137,10 @@ impl House {
         self.send(Method::POST, &format!("/manage/v1/{target}"), Some(TOKEN), body.to_string()).await
     }
 
+    async fn patch(&self, target: &str, body: Value) -> Answered {
+        self.send(Method::PATCH, &format!("/manage/v1/{target}"), Some(TOKEN), body.to_string()).await
+    }
+
     async fn delete(&self, target: &str) -> Answered {
         self.send(Method::DELETE, &format!("/manage/v1/{target}"), Some(TOKEN), "").await
     }
@@ -139,7 +155,7 @@ async fn no_endpoint_answers_without_the_operator_token() {
     let house = House::furnished().await;
     let before = house.head().await;
     let endpoints = house.routes.endpoints().to_vec();
-    assert!(endpoints.len() >= 15);
+    assert!(endpoints.len() >= 19);
     for endpoint in endpoints {
         let method = Method::from_bytes(endpoint.method.unwrap().as_bytes()).unwrap();
         let path = endpoint.template.replace("{id}", "acme").replace("{token}", "t");
@@ -172,6 +188,7 @@ async fn reload_answers_with_the_bundle_or_says_why_the_old_one_stays() {
 
     let manage = Arc::new(Manage {
         store: house.store.clone(),
+        scim: house.manage.scim.clone(),
         sources: house.manage.sources.clone(),
         operator_token: OperatorToken::new(TOKEN).unwrap(),
         catalogue: house.manage.catalogue.clone(),

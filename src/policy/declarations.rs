@@ -44,8 +44,6 @@ pub struct ActionDeclaration {
     pub resources: Vec<String>,
     /// Whether callers without an identity may be judged by policy.
     pub anonymous: bool,
-    /// The file.
-    pub file: String,
 }
 
 /// All declarations of a bundle.
@@ -176,7 +174,6 @@ impl Declarations {
                 groups: route.groups,
                 resources: resources.iter().map(ToString::to_string).collect(),
                 anonymous: route.anonymous,
-                file: file.to_owned(),
             });
         }
         for spanned in routes.actions {
@@ -188,7 +185,6 @@ impl Declarations {
                 groups: action.groups,
                 resources: vec![action.resource],
                 anonymous: action.anonymous,
-                file: file.to_owned(),
             });
         }
     }

@@ -77,7 +77,7 @@ impl Bundle {
         };
         let request = Request::new(facts.principal_uid(), action.uid.clone(), facts.resource_uid(), context, None)
             .map_err(|error| PolicyFailure::Facts(error.to_string()))?;
-        let mut slice = facts.entities().map_err(|error| PolicyFailure::Facts(error.to_string()))?;
+        let mut slice = facts.entities().map_err(PolicyFailure::Facts)?;
         slice.push(action.entity.clone());
         let entities = Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
         let response = Authorizer::new().is_authorized(&request, &candidates.set, &entities);
@@ -257,5 +257,115 @@ impl Bundle {
         let mut ids: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         ids.sort();
         (response.decision(), ids, response.diagnostics().errors().count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{AccessMethods, AdministrationLevel};
+    use crate::policy::{AccountFacts, PrincipalFacts, Source};
+
+    const ROLES: [&str; 6] = ["Ordering", "Configuration", "E911 Management", "Reporting", "Porting", "Unheard Of"];
+    const PRODUCTS: [&str; 5] = ["UC", "NOTIFICATIONS", "Termination", "V2 Messaging", "Messaging"];
+
+    fn chosen<'a>(all: &[&'a str], bits: u8) -> Vec<&'a str> {
+        all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, name)| *name).collect()
+    }
+
+    fn principal(roles: u8, flags: u8, age: i64) -> PrincipalFacts<'static> {
+        let roles = chosen(&ROLES, roles);
+        PrincipalFacts {
+            id: "019aa8e1-0000-7000-8000-000000000001",
+            username: "jdoe",
+            organization: "acme",
+            level: if flags & 1 == 1 { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser },
+            methods: AccessMethods { dashboard: flags & 2 == 2, api: flags & 4 == 4 },
+            has_assigned_role: !roles.is_empty(),
+            roles,
+            groups: Vec::new(),
+            accounts: if flags & 8 == 8 { vec!["100"] } else { vec!["200"] },
+            password_changed_at: (flags & 16 == 16).then_some(Timestamp(age)),
+        }
+    }
+
+    /// The candidates of an action answer as all policies do: same verdict, same determining policies, no error.
+    #[test]
+    fn candidates_answer_as_plain_cedar_over_all_policies() {
+        let bundle = Bundle::load(&Source::Shipped).expect("sound");
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let actions = bundle.routes().endpoints().len();
+        let strategy = (0..actions, any::<u8>(), any::<u8>(), any::<u8>(), 0_i64..200);
+        let mut permits = 0;
+        for _ in 0..1500 {
+            let tree = strategy.new_tree(&mut runner).expect("a value");
+            let (index, roles, flags, products, days) = proptest::strategy::ValueTree::current(&tree);
+            let Some(action) = bundle.action(index) else { continue };
+            let resource = match action.resources.first().map(|kind| &**kind) {
+                Some("User") => ResourceFacts::User(Box::new(principal(roles, flags, 0))),
+                Some("Organization") => ResourceFacts::Organization("acme"),
+                _ => ResourceFacts::Account(AccountFacts {
+                    id: "100",
+                    organization: "acme",
+                    products: chosen(&PRODUCTS, products),
+                }),
+            };
+            let facts = Facts {
+                principal: Some(principal(roles, flags, days * 86_400_000)),
+                resource,
+                account: None,
+                channel: if products & 128 == 128 { "dashboard" } else { "api" },
+                now: Timestamp(200 * 86_400_000),
+            };
+            let (decision, ids, errors) = bundle.evaluate_plainly(action, &facts);
+            let ours = bundle.evaluate(action, &facts, &[]).expect("an evaluation");
+            assert_eq!(ours.reason.permits(), decision == Decision::Allow, "{}", action.name);
+            assert_eq!(ours.policies.iter().map(ToString::to_string).collect::<Vec<_>>(), ids, "{}", action.name);
+            assert_eq!(errors, 0);
+            permits += usize::from(ours.reason.permits());
+        }
+        assert!((75..1425).contains(&permits), "{permits} of 1500 permitted: the questions test too little");
+    }
+
+    #[test]
+    fn a_forbid_that_errs_denies_and_a_permit_that_errs_grants_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        std::fs::create_dir(folder.path().join("routes")).expect("a folder");
+        write(
+            "schema.cedarschema",
+            "entity User { level: Long, organization: Organization }; entity Organization; entity Account in [Organization]; type Request = { channel: String };",
+        );
+        write(
+            "routes/all.toml",
+            "area = \"x\"\n[[action]]\nname = \"a\"\nresource = \"Account\"\n[[action]]\nname = \"b\"\nresource = \"Account\"\n",
+        );
+        write(
+            "rules.cedar",
+            r#"@id("all") permit (principal, action == Action::"a", resource);
+               @id("overflow") forbid (principal, action == Action::"a", resource) when { principal.level + 1 > 0 };
+               @id("grant") permit (principal, action == Action::"b", resource) when { principal.level + 1 > 0 };"#,
+        );
+        let bundle = Bundle::load(&Source::Folder(folder.path().into())).expect("sound");
+        let account = || AccountFacts { id: "1", organization: "acme", products: Vec::new() };
+        let facts = Facts {
+            // The entity carries no `level`, as a fault of ours would make it: both policies err.
+            principal: Some(principal(0, 0, 0)),
+            resource: ResourceFacts::Account(account()),
+            account: None,
+            channel: "api",
+            now: Timestamp(0),
+        };
+        let ask = |name: &str| {
+            let action = bundle.action(bundle.action_named(name).expect("declared")).expect("there");
+            bundle.evaluate(action, &facts, &[]).expect("an evaluation")
+        };
+        let denied = ask("a");
+        assert_eq!(denied.reason, Reason::PolicyError);
+        assert_eq!(denied.policies.iter().map(|id| &**id).collect::<Vec<_>>(), ["overflow"]);
+        let nothing = ask("b");
+        assert!(!nothing.reason.permits() && nothing.policies.is_empty() && nothing.errors.len() == 1);
     }
 }

@@ -124,7 +124,7 @@ impl PrincipalFacts<'_> {
         uid(&TYPES.user, self.id)
     }
 
-    fn entity(&self) -> Result<Entity, cedar_policy::EntityAttrEvaluationError> {
+    fn entity(&self) -> Result<Entity, String> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let mut attributes = HashMap::from([
             ("username".to_owned(), text(self.username)),
@@ -142,15 +142,15 @@ impl PrincipalFacts<'_> {
         }
         let roles = self.roles.iter().map(|name| uid(&TYPES.role, name));
         let groups = self.groups.iter().map(|id| uid(&TYPES.group, id));
-        Entity::new(self.uid(), attributes, roles.chain(groups).collect())
+        Entity::new(self.uid(), attributes, roles.chain(groups).collect()).map_err(|error| error.to_string())
     }
 }
 
 impl AccountFacts<'_> {
-    fn entity(&self) -> Result<Entity, cedar_policy::EntityAttrEvaluationError> {
+    fn entity(&self) -> Result<Entity, String> {
         let attributes = HashMap::from([("products".to_owned(), set(&TYPES.product, &self.products))]);
         let parents = HashSet::from([uid(&TYPES.organization, self.organization)]);
-        Entity::new(account_uid(self.id), attributes, parents)
+        Entity::new(account_uid(self.id), attributes, parents).map_err(|error| error.to_string())
     }
 }
 
@@ -171,7 +171,7 @@ impl Facts<'_> {
     }
 
     /// The slice: every entity that the evaluation may dereference, each once.
-    pub(super) fn entities(&self) -> Result<Vec<Entity>, cedar_policy::EntityAttrEvaluationError> {
+    pub(super) fn entities(&self) -> Result<Vec<Entity>, String> {
         let mut slice = Vec::with_capacity(3);
         if let Some(principal) = &self.principal {
             slice.push(principal.entity()?);

@@ -301,6 +301,8 @@ mod tests {
         });
         assert_eq!(bundle.routes().endpoints().len(), 562);
         assert!(bundle.actions.iter().all(|action| action.time != TimeDependence::Always));
-        println!("{}", bundle.routes().overlaps().join("\n"));
+        let overlaps = bundle.routes().overlaps();
+        let trap = "GET /accounts/{accountId}/orders/totals wins over /accounts/{accountId}/orders/{orderId}";
+        assert!(overlaps.iter().any(|line| line == trap), "{overlaps:?}");
     }
 }

@@ -224,6 +224,12 @@ fn refuse_marks(limits: &Limits, marked: &[Mark]) -> Result<(), ScimError> {
 pub(super) fn log_marks(writer: &str, id: &str, marked: &[Mark]) {
     if !marked.is_empty() {
         let attributes: std::collections::BTreeSet<&str> = marked.iter().map(|mark| mark.attribute).collect();
-        tracing::warn!(writer, resource = id, marks = marked.len(), ?attributes, "values were stored that grant nothing");
+        tracing::warn!(
+            writer,
+            resource = id,
+            marks = marked.len(),
+            ?attributes,
+            "values were stored that grant nothing"
+        );
     }
 }

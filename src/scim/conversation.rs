@@ -222,7 +222,9 @@ impl Step {
         for (name, place) in &self.capture {
             let found = match place.strip_prefix("header:") {
                 Some(header) => incoming.headers.get(&header.to_ascii_lowercase()).cloned(),
-                None => body.pointer(place).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+                None => {
+                    body.pointer(place).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                }
             };
             let found = found.ok_or_else(|| format!("there should be something at {place}"))?;
             variables.insert(name.clone(), found);

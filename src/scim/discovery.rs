@@ -20,7 +20,12 @@ impl Scim {
     /// GET /ResourceTypes
     pub(super) fn resource_types(&self, request: &Request) -> Result<Response, ScimError> {
         refuse_filter(request)?;
-        Ok(all(self.schemas.resource_types().iter().map(|one| self.placed(one, "ResourceType", "/ResourceTypes")).collect()))
+        Ok(all(self
+            .schemas
+            .resource_types()
+            .iter()
+            .map(|one| self.placed(one, "ResourceType", "/ResourceTypes"))
+            .collect()))
     }
 
     /// GET /ResourceTypes/{id}

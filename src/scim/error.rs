@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hyper::StatusCode;
+use crate::http::StatusCode;
 use serde_json::{Value, json};
 
 /// The URN of the error message.

@@ -193,7 +193,38 @@ pub fn to_predicate(
     numbers: &dyn Fn(&str) -> Option<Number>,
 ) -> Result<Predicate, ScimError> {
     let condition = Condition::new(filter, definition, tolerance, Memberships::InTable)?;
-    Ok(condition.into_predicate(definition, numbers))
+    let predicate = condition.into_predicate(definition, numbers);
+    let (depth, terms) = size(&predicate);
+    if depth > DEEPEST_FILTER || terms > MOST_TERMS {
+        let detail =
+            format!("the filter asks for {terms} comparisons, {depth} deep; at most {MOST_TERMS} and {DEEPEST_FILTER}");
+        return Err(ScimError::invalid_filter(detail));
+    }
+    Ok(predicate)
+}
+
+/// Depth and number of conditions. Some comparisons become two conditions (`eq ""`), so the limits of the text
+/// are not those of the predicate; stores have the same ones.
+fn size(predicate: &Predicate) -> (usize, usize) {
+    match predicate {
+        Predicate::All(parts) | Predicate::Any(parts) if !parts.is_empty() => {
+            let sizes = parts.iter().map(size);
+            let (depth, terms) = sizes.fold((0, 0), |(depth, terms), (d, t)| (depth.max(d), terms + t));
+            (depth + 1, terms)
+        }
+        Predicate::Not(inner) | Predicate::Element { inner, .. } => {
+            let (depth, terms) = size(inner);
+            (depth + 1, terms)
+        }
+        Predicate::All(_)
+        | Predicate::Any(_)
+        | Predicate::Compare { .. }
+        | Predicate::Present { .. }
+        | Predicate::Member(_)
+        | Predicate::MemberOf(_)
+        | Predicate::HasMembers
+        | Predicate::HasGroups => (1, 1),
+    }
 }
 
 /// Whether a full representation fulfils a filter, without any index. A filter that does not fit the schema

@@ -106,12 +106,7 @@ impl Scim {
         Err(busy())
     }
 
-    async fn try_delete_group(
-        &self,
-        wall: &Wall,
-        id: &str,
-        precondition: &Precondition,
-    ) -> Result<Revision, Failure> {
+    async fn try_delete_group(&self, wall: &Wall, id: &str, precondition: &Precondition) -> Result<Revision, Failure> {
         let record = self.living(wall, Kind::Group, id).await?;
         precondition.check(record.version)?;
         let expected = precondition.is_set().then_some(record.version);

@@ -498,7 +498,11 @@ mod tests {
         assert!(repeated.roles.is_empty() && repeated.accounts.is_empty() && repeated.assigned);
         let removed = fold_user(json!({}), &wide, &repeated.claims).claims;
         assert_eq!(fold_user(document.clone(), &wide, &removed).roles, ["Porting"], "written anew, it is its own");
-        assert_eq!(fold_user(document, &limits(), &withheld).roles, ["Porting"], "a widened limit counts when it writes");
+        assert_eq!(
+            fold_user(document, &limits(), &withheld).roles,
+            ["Porting"],
+            "a widened limit counts when it writes"
+        );
     }
 
     #[test]

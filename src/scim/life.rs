@@ -117,7 +117,8 @@ pub(super) fn group_name_key(organization: &str, name: &str) -> UniqueKey {
 /// which a later create finds it by, and gives the e-mail address back.
 pub(super) fn user_keys(document: &Map<String, Value>, state: &UserState, deleted: bool) -> Vec<UniqueKey> {
     let mut keys = vec![username_key(&state.username)];
-    let reserved = state.logins.iter().map(|login| UniqueKey { scope: USERNAME_SCOPE.to_owned(), value: login.clone() });
+    let reserved =
+        state.logins.iter().map(|login| UniqueKey { scope: USERNAME_SCOPE.to_owned(), value: login.clone() });
     keys.extend(reserved);
     keys.extend(external_keys(EXTERNAL_USER_SCOPE, &state.external));
     if !deleted {
@@ -139,9 +140,7 @@ fn external_keys<'a>(
     scope: &'static str,
     external: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = UniqueKey> + 'a {
-    external
-        .iter()
-        .map(move |(connection, id)| UniqueKey { scope: format!("{scope}{connection}"), value: id.clone() })
+    external.iter().map(move |(connection, id)| UniqueKey { scope: format!("{scope}{connection}"), value: id.clone() })
 }
 
 /// The 409 for a key that somebody else holds: names the attribute, never the person.

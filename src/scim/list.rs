@@ -29,9 +29,9 @@ impl Scim {
         let listing = Listing::read(&request.query_pairs(), self.most_results())?;
         let definition = self.schemas.definition(kind);
         let predicate = match &listing.filter {
-            Some(text) => {
-                Some(self.predicate(Some(caller.wall()), caller.connection(), definition, text, &caller.tolerance()).await?)
-            }
+            Some(text) => Some(
+                self.predicate(Some(caller.wall()), caller.connection(), definition, text, &caller.tolerance()).await?,
+            ),
             None => None,
         };
         let sort = match &listing.sort {

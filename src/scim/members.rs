@@ -155,7 +155,9 @@ impl Scim {
     pub(super) async fn member(&self, wall: Option<&Wall>, id: &str) -> Result<Option<Record>, ScimError> {
         for kind in [Kind::User, Kind::Group] {
             let record = self.store.get(kind, id).await.map_err(store_failure)?;
-            if let Some(record) = record.filter(|record| !record.deleted && wall.is_none_or(|wall| record.organization == wall.id)) {
+            if let Some(record) =
+                record.filter(|record| !record.deleted && wall.is_none_or(|wall| record.organization == wall.id))
+            {
                 return Ok(Some(record));
             }
         }
@@ -218,7 +220,8 @@ impl Sum {
     fn leave_where(&mut self, filter: &Filter, definition: &Definition) {
         let before = self.present.iter().flatten().filter(|_| !self.emptied);
         let fits = |member: &Member| matches_element(filter, definition, "members", &member.element());
-        let numbers = before.chain(&self.joining).filter(|(_, member)| fits(member)).map(|(number, _)| *number).collect();
+        let numbers =
+            before.chain(&self.joining).filter(|(_, member)| fits(member)).map(|(number, _)| *number).collect();
         self.leave(numbers);
     }
 

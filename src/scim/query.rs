@@ -27,7 +27,13 @@ impl Wanted {
     pub fn read(pairs: &[(String, String)]) -> Result<Self, ScimError> {
         let names = |key: &str| {
             let text = value(pairs, key)?;
-            Some(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).take(MOST_NAMES).collect())
+            Some(
+                text.split(',')
+                    .map(|name| name.trim().to_owned())
+                    .filter(|name| !name.is_empty())
+                    .take(MOST_NAMES)
+                    .collect(),
+            )
         };
         let wanted = Self { attributes: names("attributes"), excluded: names("excludedAttributes") };
         if wanted.attributes.is_some() && wanted.excluded.is_some() {
@@ -131,7 +137,9 @@ impl Precondition {
         if holds {
             return Ok(());
         }
-        Err(ScimError::version_mismatch("the resource has changed since it was read; read it again and repeat the change"))
+        Err(ScimError::version_mismatch(
+            "the resource has changed since it was read; read it again and repeat the change",
+        ))
     }
 
     /// Whether a reader has this version already.

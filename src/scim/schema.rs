@@ -25,8 +25,8 @@ pub use load::{SchemaError, Schemas};
 pub use resource::Resource;
 pub use tolerance::Tolerance;
 pub(in crate::scim) use value::{
-    MOST_ELEMENTS, Reader, comparable, comparable_text, decimal_key, equal_values, integer_key, is_primary, kind_of,
-    member, member_ids, parse_boolean, parse_time,
+    MOST_ELEMENTS, Reader, comparable, comparable_text, decimal_key, elements, equal_values, integer_key, is_primary,
+    kind_of, member, member_ids, parse_boolean, parse_time,
 };
 
 /// The two resource types.

@@ -191,7 +191,13 @@ impl Scim {
         Err(life::taken(&key))
     }
 
-    async fn try_create(&self, wall: &Wall, writer: &Writer, resource: &Resource, facts: Facts) -> Result<Written, Failure> {
+    async fn try_create(
+        &self,
+        wall: &Wall,
+        writer: &Writer,
+        resource: &Resource,
+        facts: Facts,
+    ) -> Result<Written, Failure> {
         let id = self.sources.identifier();
         let mut draft = Draft::<UserState>::default();
         draft.state.creator = writer.name().to_owned();
@@ -290,7 +296,8 @@ pub(super) fn written(
     committed: &crate::store::Committed,
     record: impl FnOnce(&crate::store::Outcome) -> Record,
 ) -> Result<Written, Failure> {
-    let outcome = committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
+    let outcome =
+        committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
     Ok(Written { record: record(outcome), revision: committed.revision })
 }
 

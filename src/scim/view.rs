@@ -76,7 +76,12 @@ impl Scim {
         let mut document = read_document(record)?;
         add_server_facts(&mut document, &state);
         if wanted.includes(definition, "groups") {
-            let groups: Vec<Value> = self.groups_above(record.number).await?.iter().map(|(group, direct)| self.group_element(group, *direct)).collect();
+            let groups: Vec<Value> = self
+                .groups_above(record.number)
+                .await?
+                .iter()
+                .map(|(group, direct)| self.group_element(group, *direct))
+                .collect();
             if !groups.is_empty() {
                 document.insert("groups".to_owned(), Value::Array(groups));
             }

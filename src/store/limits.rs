@@ -2,7 +2,7 @@
 //!
 //! Knows the contract's types only.
 
-use super::{CREATED, Predicate, Query, Step, StoreError, Transaction};
+use super::{Predicate, Query, Step, StoreError, Transaction};
 use crate::domain::Image;
 
 /// Most conditions in one predicate.
@@ -17,35 +17,31 @@ pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
     if transaction.operation.is_empty() {
         return Err(StoreError::Invalid("a transaction without an operation id"));
     }
-    let mut work = 0_usize;
-    let mut created = false;
     for step in &transaction.steps {
-        match step {
-            Step::Create { .. } => created = true,
-            Step::Members { group: CREATED, .. } if !created => {
-                return Err(StoreError::Invalid("members of a group that the transaction did not create before"));
-            }
-            Step::Members { .. } | Step::Replace { .. } | Step::Remove { .. } => {}
-        }
-        let (parts, image) = match step {
-            Step::Create { content, .. } | Step::Replace { content, .. } => (1, content.image.as_ref()),
-            Step::Members { add, remove, .. } => (add.len().saturating_add(remove.len()).max(1), None),
-            Step::Remove { .. } => (1, None),
-        };
-        work = work.saturating_add(parts);
-        match image {
+        let (Step::Create { content, .. } | Step::Replace { content, .. }) = step else { continue };
+        match content.image {
             Some(Image::Members(_) | Image::Gone) => {
                 return Err(StoreError::Invalid("an image of memberships or of absence as content"));
             }
             Some(Image::Organization(_) | Image::Account(_) | Image::User(_) | Image::Group(_)) | None => {}
         }
     }
+    let work = work(transaction);
     if work > MAX_STEPS {
         return Err(StoreError::TooComplex(format!(
             "{work} steps and members in one transaction, at most {MAX_STEPS}"
         )));
     }
     Ok(())
+}
+
+/// How much a transaction does: its steps, and each member that joins or leaves.
+pub(super) fn work(transaction: &Transaction) -> usize {
+    let each = transaction.steps.iter().map(|step| match step {
+        Step::Members { add, remove, .. } => add.len().saturating_add(remove.len()).max(1),
+        Step::Create { .. } | Step::Replace { .. } | Step::Remove { .. } => 1,
+    });
+    each.fold(0, usize::saturating_add)
 }
 
 /// Refuses a query that no store may run.

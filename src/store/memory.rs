@@ -5,7 +5,7 @@
 mod evaluate;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::state::State;
 use super::{
@@ -168,12 +168,5 @@ impl Store for MemoryStore {
             }
         }
         if hash == ledger.head.hash { Ok(ledger.head) } else { Err(StoreError::Damaged("the head's hash".into())) }
-    }
-}
-
-/// The reference as a shared store.
-impl From<MemoryStore> for Arc<dyn Store> {
-    fn from(store: MemoryStore) -> Self {
-        Arc::new(store)
     }
 }

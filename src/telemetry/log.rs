@@ -91,6 +91,12 @@ pub fn start(config: &LogConfig, lost: Counter) -> Result<LogGuard, LogError> {
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(json).with(plain);
     tracing_subscriber::util::SubscriberInitExt::try_init(subscriber)?;
+    // The default hook writes to standard error itself: it would wait for a reader that is gone.
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        let cause = panic.payload_as_str().unwrap_or("unknown");
+        tracing::error!(at, cause, "a thread panicked");
+    }));
     Ok(guard)
 }
 

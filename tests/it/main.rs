@@ -7,4 +7,11 @@
     reason = "a test fails by panic"
 )]
 
+mod coverage;
+mod crash;
+mod decisions;
+mod house;
+mod model;
+mod revocation;
 mod store_contract;
+mod support;

@@ -58,16 +58,7 @@ fn head_is_answered_by_get_unless_it_has_its_own() {
     assert_eq!(ask(&table, Method::HEAD, "/c"), Err(405));
     let found = table.find(&Method::HEAD, "/b").ok().unwrap();
     let Handling::Now(handler) = found.handling else { panic!("a handler that answers at once") };
-    let response = handler(crate::http::Request {
-        method: Method::HEAD,
-        path: "/b".to_owned(),
-        query: None,
-        headers: header::HeaderMap::new(),
-        body: bytes::Bytes::new(),
-        peer: None,
-        parameters: Vec::new(),
-        id: String::new(),
-    });
+    let response = handler(crate::http::Request::new(Method::HEAD, "/b"));
     assert_eq!(response.body().whole().unwrap(), "head");
 }
 

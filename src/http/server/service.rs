@@ -1,12 +1,14 @@
 //! One request: route, admit, read, handle, answer. Whatever goes wrong is a refusal, never silence and never a permit.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::Version;
@@ -63,7 +65,7 @@ impl Ids {
         Self { clock: Arc::clone(&sources.clock), next: AtomicU64::new(u64::from_le_bytes(start)) }
     }
 
-    fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         let milliseconds = u64::try_from(self.clock.now().0).unwrap_or(0);
         // An odd multiplier is a bijection on 64 bits: ids stay apart, and neighbours do not look alike.
         let count = self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -122,24 +124,27 @@ struct Outcome {
 
 async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
-    let path = parts.uri.path().to_owned();
-    let Found { handling, template, parameters } = match listener.table.find(&parts.method, &path) {
+    let uri = parts.uri;
+    let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
         Ok(found) => found,
         Err(miss) => {
-            let response = listener.table.render_miss(&path, &miss);
+            let response = listener.table.render_miss(uri.path(), &miss);
             return Outcome { response, template: "", body_left: !body.is_end_stream() };
         }
     };
-    let refused =
-        |refusal: &Refusal, body_left| Outcome { response: listener.table.render(&path, refusal), template, body_left };
+    let refused = |refusal: &Refusal, body_left| Outcome {
+        response: listener.table.render(uri.path(), refusal),
+        template,
+        body_left,
+    };
     let Some(mut slot) = Slot::take(connection) else {
         let refusal = Refusal::unavailable("overloaded", "too many requests are being worked on; try again soon");
         return refused(&refusal, !body.is_end_stream());
     };
-    let request = |body, path| Request {
+    let request = |body| Request {
         method: parts.method,
-        path,
-        query: parts.uri.query().map(str::to_owned),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
         headers: parts.headers,
         body,
         peer: connection.peer,
@@ -153,19 +158,19 @@ async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: 
                 return refused(&body_too_large(limits.stream_bytes), true);
             }
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
-            let (handler, request) = (Arc::clone(handler), request(Bytes::new(), path.clone()));
+            let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
             run(slot, template, request, move |request| handler(request, reader), None).await
         }
         Handling::Now(handler) => match read_whole(&mut slot, body).await {
             Ok(bytes) => {
-                let request = request(bytes, path.clone());
+                let request = request(bytes);
                 catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| failed(&listener.metrics, template))
             }
             Err(refusal) => return refused(&refusal, true),
         },
         Handling::Later(handler) => match read_whole(&mut slot, body).await {
             Ok(bytes) => {
-                let (handler, request) = (Arc::clone(handler), request(bytes, path.clone()));
+                let (handler, request) = (Arc::clone(handler), request(bytes));
                 let deadline = Some(listener.limits.handler_deadline);
                 run(slot, template, request, move |request| handler(request), deadline).await
             }
@@ -184,7 +189,7 @@ async fn run(
     template: &'static str,
     request: Request,
     handler: impl FnOnce(Request) -> Answer + Send + 'static,
-    deadline: Option<std::time::Duration>,
+    deadline: Option<Duration>,
 ) -> Result<Response, Refusal> {
     let metrics = Arc::clone(&slot.0.listener.metrics);
     let span = tracing::info_span!("request", id = request.id, route = template);
@@ -240,9 +245,27 @@ async fn read_whole(slot: &mut Slot, mut body: Incoming) -> Result<Bytes, Refusa
         }
         Ok(whole.freeze())
     };
-    tokio::time::timeout(limits.body_deadline, reading)
-        .await
-        .unwrap_or_else(|_| Err(body_too_slow(limits.body_deadline)))
+    within(limits.body_deadline, reading).await.unwrap_or_else(|| Err(body_too_slow(limits.body_deadline)))
+}
+
+/// `None` where the work is not done within the deadline. A timer is only set for work that still waits at its
+/// second turn: a body that came along with its headers is there by then, and needs none.
+async fn within<T>(deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut first_turn = true;
+    let early = poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if first_turn => {
+            first_turn = false;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    });
+    match early.await {
+        Some(done) => Some(done),
+        None => tokio::time::timeout(deadline, work).await.ok(),
+    }
 }
 
 /// The answer to HEAD: the headers of GET and no body (RFC 9110 section 9.3.2).

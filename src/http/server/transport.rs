@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Said to a client whose headers did not arrive in time.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 101\r\n\
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 102\r\n\
 connection: close\r\n\r\n\
 {\"error\":{\"code\":\"timeout\",\"message\":\"the headers did not arrive in time; send them without a pause\"}}";
 
@@ -50,6 +50,21 @@ impl Patience {
     fn tick(self) -> Duration {
         let shortest = self.head.min(self.idle).min(self.write_stall);
         (shortest / 8).clamp(Duration::from_millis(5), Duration::from_secs(1))
+    }
+}
+
+/// Whether connections are short: the limit is reached, or the machine has no file descriptor left.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    /// One for each connection that may be open.
+    pub(super) permits: Arc<Semaphore>,
+    /// The machine refused the last one.
+    pub(super) refused: AtomicBool,
+}
+
+impl Crowd {
+    fn is_dense(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) || self.permits.available_permits() == 0
     }
 }
 
@@ -132,7 +147,7 @@ pub(super) struct Guarded<S> {
     vitals: Arc<Vitals>,
     patience: Patience,
     metrics: Arc<ListenerMetrics>,
-    permits: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     tick: Pin<Box<Sleep>>,
     stalled_since: Option<u32>,
     lingering: Option<Lingering>,
@@ -150,10 +165,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         vitals: Arc<Vitals>,
         patience: Patience,
         metrics: Arc<ListenerMetrics>,
-        permits: Arc<Semaphore>,
+        crowd: Arc<Crowd>,
     ) -> Self {
         let tick = Box::pin(tokio::time::sleep(patience.tick()));
-        Self { stream, vitals, patience, metrics, permits, tick, stalled_since: None, lingering: None }
+        Self { stream, vitals, patience, metrics, crowd, tick, stalled_since: None, lingering: None }
     }
 
     /// Called whenever we would wait: wakes with the tick, ends with the patience.
@@ -177,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         if self.stalled_since.is_some_and(|start| since(start) >= self.patience.write_stall) {
             return Some(Cut::SlowReader);
         }
-        let crowded = self.permits.available_permits() == 0;
+        let crowded = self.crowd.is_dense();
         self.vitals.verdict(now, if crowded { self.patience.crowded() } else { self.patience })
     }
 

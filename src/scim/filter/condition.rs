@@ -256,8 +256,9 @@ impl<'a> Builder<'a> {
 
     fn value(&self, path: Path<'a>, comparison: Comparison, literal: &Literal) -> Result<Condition<'a>, ScimError> {
         let value = self.key(path.leaf(), comparison, literal).ok_or_else(|| {
-            let detail = format!("{path} is of type {:?}: it cannot be compared so with {literal}", path.leaf().kind);
-            ScimError::invalid_filter(detail.chars().take(300).collect::<String>())
+            let literal = quote(&literal.to_string());
+            let kind = path.leaf().kind;
+            ScimError::invalid_filter(format!("{path} is of type {kind:?}: it cannot be compared so with {literal}"))
         })?;
         Ok(Condition::Compare(path, comparison, value))
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
-use crate::scim::schema::{Path, comparable};
+use crate::scim::schema::{Path, comparable, elements};
 use crate::store::Comparison;
 
 /// What paths are looked up in.
@@ -55,16 +55,12 @@ impl<'v> Scope<'v> {
                 None => map.get(&path.attribute.name),
             },
         };
-        let elements = whole.into_iter().flat_map(flatten);
+        let found = whole.into_iter().flat_map(elements);
         match path.sub {
-            None => elements.collect(),
-            Some(sub) => elements.filter_map(|element| element.get(&sub.name)).flat_map(flatten).collect(),
+            None => found.collect(),
+            Some(sub) => found.filter_map(|element| element.get(&sub.name)).flat_map(elements).collect(),
         }
     }
-}
-
-fn flatten(value: &Value) -> &[Value] {
-    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 
 fn is_present(value: &Value) -> bool {

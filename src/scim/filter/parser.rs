@@ -159,9 +159,11 @@ impl<'t> Parser<'t> {
     fn any(&mut self) -> Parsed<Filter> {
         let mut filters = Vec::new();
         loop {
-            match self.all()? {
-                Filter::Or(inner) => filters.extend(inner),
-                other => filters.push(other),
+            let filter = self.all()?;
+            if let Filter::Or(inner) = filter {
+                filters.extend(inner);
+            } else {
+                filters.push(filter);
             }
             if !self.take_word("or")? {
                 return Ok(only(filters, Filter::Or));
@@ -172,9 +174,11 @@ impl<'t> Parser<'t> {
     fn all(&mut self) -> Parsed<Filter> {
         let mut filters = Vec::new();
         loop {
-            match self.unit()? {
-                Filter::And(inner) => filters.extend(inner),
-                other => filters.push(other),
+            let filter = self.unit()?;
+            if let Filter::And(inner) = filter {
+                filters.extend(inner);
+            } else {
+                filters.push(filter);
             }
             if !self.take_word("and")? {
                 return Ok(only(filters, Filter::And));
@@ -237,13 +241,13 @@ impl<'t> Parser<'t> {
 
     fn path(&mut self) -> Parsed<String> {
         let before = self.position;
-        match self.next()? {
-            Token::Word(word) if word.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(word.to_owned()),
-            _ => {
-                self.position = before;
-                Err("expected an attribute".to_owned())
-            }
+        if let Token::Word(word) = self.next()?
+            && word.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Ok(word.to_owned());
         }
+        self.position = before;
+        Err("expected an attribute".to_owned())
     }
 
     fn comparison(&mut self) -> Parsed<Filter> {
@@ -256,13 +260,9 @@ impl<'t> Parser<'t> {
             None => filter,
             Some(part) => {
                 let more = self.condition(part)?;
-                match filter {
-                    Filter::And(mut filters) => {
-                        filters.push(more);
-                        Filter::And(filters)
-                    }
-                    single => Filter::And(vec![single, more]),
-                }
+                let mut filters = if let Filter::And(filters) = filter { filters } else { vec![filter] };
+                filters.push(more);
+                Filter::And(filters)
             }
         };
         Ok(Filter::Element { path, filter: Box::new(filter) })
@@ -277,10 +277,7 @@ impl<'t> Parser<'t> {
             return Ok(Filter::Present { path });
         }
         let before = self.position;
-        let operator = match self.next()? {
-            Token::Word(word) => Operator::parse(word),
-            _ => None,
-        };
+        let operator = if let Token::Word(word) = self.next()? { Operator::parse(word) } else { None };
         let Some(operator) = operator else {
             self.position = before;
             return Err("expected an operator (eq ne co sw ew gt ge lt le pr)".to_owned());
@@ -293,7 +290,7 @@ impl<'t> Parser<'t> {
         let word = match self.next()? {
             Token::Text(text) => return Ok(Literal::Text(text)),
             Token::Word(word) => word,
-            _ => {
+            Token::Open | Token::Close | Token::OpenBracket | Token::CloseBracket | Token::End => {
                 self.position = before;
                 return Err("expected a value in double quotes, a number, true, false or null".to_owned());
             }
@@ -456,7 +453,12 @@ mod tests {
             let flat = filters.into_iter().flat_map(|filter| match filter {
                 Filter::And(inner) if and => inner,
                 Filter::Or(inner) if !and => inner,
-                other => vec![other],
+                other @ (Filter::And(_)
+                | Filter::Or(_)
+                | Filter::Not(_)
+                | Filter::Present { .. }
+                | Filter::Compare { .. }
+                | Filter::Element { .. }) => vec![other],
             });
             if and { Filter::And(flat.collect()) } else { Filter::Or(flat.collect()) }
         };

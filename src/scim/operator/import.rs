@@ -40,12 +40,7 @@ impl Scim {
     /// 400 with everything that would grant nothing (unknown roles, levels, methods, accounts outside the
     /// organization), for a new username beyond its characters and for unknown members; 409 for a name or
     /// address that somebody else has; 503 and 500 from the store.
-    pub async fn import_line(
-        &self,
-        organization: &str,
-        line: &Value,
-        roles: &[String],
-    ) -> Result<Imported, ScimError> {
+    pub async fn import_line(&self, organization: &str, line: &Value, roles: &[String]) -> Result<Imported, ScimError> {
         let wall = Wall::find(&*self.store, organization).await?;
         match self.kind_of_line(line)? {
             ResourceKind::User => self.import_user(&wall, line, roles).await,
@@ -155,7 +150,8 @@ impl Scim {
             let holder = self.store.holder(username_key(&name)).await.map_err(store_failure)?;
             let holder = holder.filter(|record| !record.deleted && record.organization == wall.id);
             let Some(record) = holder else {
-                let detail = format!("the member {} is neither an id nor a userName here; import it first", quote(&name));
+                let detail =
+                    format!("the member {} is neither an id nor a userName here; import it first", quote(&name));
                 return Err(ScimError::invalid_value(detail));
             };
             ids.push(record.id);

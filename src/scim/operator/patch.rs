@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::Scim;
 use super::super::content::Draft;
 use super::super::error::{ScimError, quote};
 use super::super::image::{USER_EXTENSION, role_name};
 use super::super::query::Precondition;
 use super::super::state::UserState;
 use super::super::users::Facts;
-use super::super::Scim;
 use crate::domain::{AdministrationLevel, Revision, Timestamp};
 
 /// A body of `PATCH users/{id}`, read: what is `None` stays as it is.
@@ -31,12 +31,7 @@ impl Scim {
     /// # Errors
     /// 400 for anything else, unknown roles (`roles` are those that may be given), accounts outside the
     /// organization; 404 for nobody and for deleted people; 503 and 500 from the store.
-    pub async fn patch_user(
-        &self,
-        name: &str,
-        body: &Value,
-        roles: &[String],
-    ) -> Result<(Value, Revision), ScimError> {
+    pub async fn patch_user(&self, name: &str, body: &Value, roles: &[String]) -> Result<(Value, Revision), ScimError> {
         let patch = Patch::read(body, roles)?;
         let record = self.person(name).await?;
         let wall = self.wall_of(&record).await?;

@@ -10,7 +10,7 @@ use super::{Operation, OperationKind, Patched, Tolerance};
 use crate::scim::error::{ScimError, quote};
 use crate::scim::filter::{Condition, Filter, PathText, parse_path};
 use crate::scim::schema::{
-    Definition, Path, Reader, Resource, Schema, Target, check_size, is_password, is_path, kind_of,
+    Definition, Path, Reader, Resource, Schema, Target, check_size, elements, is_password, is_path, kind_of,
 };
 
 /// One PATCH may compare this many elements with terms of filters.
@@ -91,7 +91,7 @@ impl<'a> Patch<'a> {
         }
         match operation.kind {
             OperationKind::Remove => self.remove(&place, value),
-            kind => self.write(kind, &place, value),
+            kind @ (OperationKind::Add | OperationKind::Replace) => self.write(kind, &place, value),
         }
     }
 
@@ -174,19 +174,7 @@ impl<'a> Patch<'a> {
 
     fn write(&mut self, kind: OperationKind, place: &Place<'a, '_>, value: &Value) -> Result<(), ScimError> {
         match place {
-            Place::Extension(extension) => match value {
-                Value::Object(members) => self.members(kind, Some(extension), members, &mut HashSet::new()),
-                value if self.clears(value) => {
-                    if kind == OperationKind::Replace {
-                        self.remove_extension(extension);
-                    }
-                    Ok(())
-                }
-                other => {
-                    let detail = format!("{} must be an object, not {}", extension.urn(), kind_of(other));
-                    Err(ScimError::invalid_value(detail))
-                }
-            },
+            Place::Extension(extension) => self.write_extension(kind, extension, value),
             Place::Attribute(path) if is_password(path) => {
                 self.password_given |= self.reader.attribute(path, path.attribute, value)?.is_some();
                 Ok(())
@@ -217,6 +205,20 @@ impl<'a> Patch<'a> {
         }
     }
 
+    fn write_extension(&mut self, kind: OperationKind, extension: &Schema, value: &Value) -> Result<(), ScimError> {
+        if let Some(members) = value.as_object() {
+            return self.members(kind, Some(extension), members, &mut HashSet::new());
+        }
+        if !self.clears(value) {
+            let detail = format!("{} must be an object, not {}", extension.urn(), kind_of(value));
+            return Err(ScimError::invalid_value(detail));
+        }
+        if kind == OperationKind::Replace {
+            self.remove_extension(extension);
+        }
+        Ok(())
+    }
+
     fn write_list(&mut self, kind: OperationKind, path: &Path<'a>, value: &Value) -> Result<(), ScimError> {
         let read = self.reader.attribute(path, path.attribute, value)?;
         if kind == OperationKind::Replace {
@@ -231,24 +233,16 @@ impl<'a> Patch<'a> {
 
     fn write_complex(&mut self, kind: OperationKind, path: &Path<'a>, value: &Value) -> Result<(), ScimError> {
         let whole = path.with_sub(None);
-        match value {
-            Value::Array(elements) if self.reader.tolerance.one_element_array && elements.len() == 1 => {
-                let single = elements.first().filter(|single| !single.is_array());
-                let single = single.ok_or_else(|| ScimError::invalid_value(format!("{path} takes one value")))?;
-                self.write_complex(kind, path, single)
-            }
-            Value::Object(parts) => {
-                let before = self.document.value(&whole).and_then(Value::as_object).cloned().unwrap_or_default();
-                let after = write_parts(&mut self.reader, kind, path, before, parts)?;
-                self.document.put(OperationKind::Replace, &whole, after.map(Value::Object));
-                Ok(())
-            }
-            other => {
-                let read = self.reader.attribute(&whole, path.attribute, other)?;
-                self.document.put(kind, &whole, read);
-                Ok(())
-            }
-        }
+        let value = self.unwrapped(value);
+        let Some(parts) = value.as_object() else {
+            let read = self.reader.attribute(&whole, path.attribute, value)?;
+            self.document.put(kind, &whole, read);
+            return Ok(());
+        };
+        let before = self.document.value(&whole).and_then(Value::as_object).cloned().unwrap_or_default();
+        let after = write_parts(&mut self.reader, kind, path, before, parts)?;
+        self.document.put(OperationKind::Replace, &whole, after.map(Value::Object));
+        Ok(())
     }
 
     /// A part of a multi-valued attribute without a filter: every element takes it.
@@ -336,12 +330,7 @@ impl<'a> Patch<'a> {
         described: Option<&Value>,
         value: &Value,
     ) -> Result<Option<Value>, ScimError> {
-        let value = match value {
-            Value::Array(elements) if self.reader.tolerance.one_element_array && elements.len() == 1 => {
-                elements.first().unwrap_or(value)
-            }
-            other => other,
-        };
+        let value = self.unwrapped(value);
         let Value::Object(before) = element else {
             let keeps = kind == OperationKind::Add;
             return if keeps { Ok(Some(element)) } else { self.reader.element(path, path.attribute, value) };
@@ -355,16 +344,13 @@ impl<'a> Patch<'a> {
             return Ok((kind == OperationKind::Add).then_some(Value::Object(before)));
         }
         let bare;
-        let parts = match value {
-            Value::Object(parts) => parts,
-            other => {
-                bare = self.reader.element(path, path.attribute, other)?;
-                match &bare {
-                    Some(Value::Object(parts)) => parts,
-                    _ => return Ok(Some(Value::Object(before))),
-                }
-            }
+        let parts = if value.is_object() {
+            value
+        } else {
+            bare = self.reader.element(path, path.attribute, value)?.unwrap_or_default();
+            &bare
         };
+        let Some(parts) = parts.as_object() else { return Ok(Some(Value::Object(before))) };
         let replaced = kind == OperationKind::Replace;
         let base = described.and_then(Value::as_object).cloned().unwrap_or_default();
         let before = if replaced { base } else { before };
@@ -424,9 +410,16 @@ impl<'a> Patch<'a> {
 
     /// The elements that a `remove` lists. An empty list removes nothing.
     fn listed(&mut self, path: &Path<'a>, value: &Value) -> Result<Vec<Value>, ScimError> {
-        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let read = items.iter().map(|item| self.reader.element(path, path.attribute, item));
+        let read = elements(value).iter().map(|item| self.reader.element(path, path.attribute, item));
         Ok(read.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The one element of an array where a single value belongs.
+    fn unwrapped<'v>(&self, value: &'v Value) -> &'v Value {
+        match value.as_array().map(Vec::as_slice) {
+            Some([single]) if self.reader.tolerance.one_element_array && !single.is_array() => single,
+            _ => value,
+        }
     }
 
     /// Whether a value means "nothing": null, an empty array, or, where forgiven, an empty text.

@@ -143,10 +143,7 @@ pub(super) fn is_listed(attribute: &Attribute, element: &Value, listed: &[Value]
 
 /// The element that a filter describes: the values of its `eq` terms, when it is nothing but such terms.
 pub(super) fn from_filter(reader: &mut Reader<'_>, path: &Path<'_>, filter: &Filter) -> Option<Value> {
-    let terms = match filter {
-        Filter::And(terms) => terms.as_slice(),
-        single => std::slice::from_ref(single),
-    };
+    let terms = if let Filter::And(terms) = filter { terms.as_slice() } else { std::slice::from_ref(filter) };
     let mut element = Map::new();
     for term in terms {
         let Filter::Compare { path: name, operator: Operator::Equal, value } = term else { return None };

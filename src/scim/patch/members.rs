@@ -90,21 +90,15 @@ fn with_path(
 
 /// The ids of `value eq "a"` and `value eq "a" or value eq "b"`.
 fn ids_of(filter: &Filter) -> Option<Vec<String>> {
-    let terms = match filter {
-        Filter::Or(terms) => terms.as_slice(),
-        single => std::slice::from_ref(single),
-    };
+    let terms = if let Filter::Or(terms) = filter { terms.as_slice() } else { std::slice::from_ref(filter) };
     let mut ids = Vec::with_capacity(terms.len());
     for term in terms {
-        match term {
-            Filter::Compare { path, operator: Operator::Equal, value: Literal::Text(id) }
-                if path.eq_ignore_ascii_case("value") =>
-            {
-                if !ids.contains(id) {
-                    ids.push(id.clone());
-                }
-            }
-            _ => return None,
+        let Filter::Compare { path, operator: Operator::Equal, value: Literal::Text(id) } = term else { return None };
+        if !path.eq_ignore_ascii_case("value") {
+            return None;
+        }
+        if !ids.contains(id) {
+            ids.push(id.clone());
         }
     }
     Some(ids)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::limits::{check_limits, check_size};
 use super::resource::Resource;
 use super::tolerance::Tolerance;
-use super::value::{Reader, kind_of, member_ids};
+use super::value::{Reader, elements, kind_of, member_ids};
 use super::{Definition, Path, Schema, Target, starts_with};
 use crate::scim::error::{ScimError, quote};
 
@@ -74,8 +74,7 @@ impl Definition {
             };
             let subs = path.attribute.sub_attributes.iter().filter(|sub| sub.required && !sub.is_read_only());
             for sub in subs {
-                let elements = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-                if elements.iter().any(|element| element.get(&sub.name).is_none()) {
+                if elements(value).iter().any(|element| element.get(&sub.name).is_none()) {
                     return Err(missing(&path.with_sub(Some(sub))));
                 }
             }

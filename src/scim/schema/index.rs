@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::value::comparable;
-use super::{Attribute, Definition, Path, Resource};
+use super::value::{comparable, elements};
+use super::{Definition, Path, Resource};
 use crate::store::IndexEntry;
 
 impl Definition {
@@ -22,7 +22,7 @@ impl Definition {
                 None => Some(resource.as_map()),
             };
             let Some(value) = holder.and_then(|holder| holder.get(&path.attribute.name)) else { continue };
-            for (number, element) in elements(path.attribute, value).enumerate() {
+            for (number, element) in elements(value).iter().enumerate() {
                 let number = u32::try_from(number).unwrap_or(u32::MAX);
                 push(&mut entries, &path, number, element);
             }
@@ -36,20 +36,12 @@ fn push(entries: &mut Vec<IndexEntry>, path: &Path<'_>, element: u32, value: &Va
     if path.sub.is_none() && leaf.is_complex() {
         for sub in leaf.sub_attributes.iter().filter(|sub| !sub.is_secret()) {
             let Some(value) = value.get(&sub.name) else { continue };
-            for value in elements(sub, value) {
+            for value in elements(value) {
                 push(entries, &path.with_sub(Some(sub)), element, value);
             }
         }
     } else if let Some(value) = comparable(leaf, value) {
         entries.push(IndexEntry { path: path.key(), element, value });
-    }
-}
-
-/// The elements of a multi-valued attribute, or the one value of another.
-fn elements<'v>(attribute: &Attribute, value: &'v Value) -> impl Iterator<Item = &'v Value> {
-    match value {
-        Value::Array(elements) if attribute.multi_valued => elements.iter(),
-        single => std::slice::from_ref(single).iter(),
     }
 }
 

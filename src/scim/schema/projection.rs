@@ -75,23 +75,14 @@ impl Lists<'_> {
         if !self.holds(path) && !self.names_a_part(path) {
             return None;
         }
-        match value {
-            value if !path.attribute.is_complex() => Some(value.clone()),
-            Value::Array(elements) => {
-                let elements: Vec<Value> = elements.iter().filter_map(|one| self.parts(path, one)).collect();
-                (!elements.is_empty()).then_some(Value::Array(elements))
-            }
-            single => self.parts(path, single),
+        if !path.attribute.is_complex() {
+            return Some(value.clone());
         }
-    }
-
-    fn parts(&self, path: &Path<'_>, value: &Value) -> Option<Value> {
-        let parts = value.as_object()?.iter().filter_map(|(name, value)| {
-            let sub = path.attribute.sub_attribute(name)?;
-            self.holds(&path.with_sub(Some(sub))).then(|| (sub.name.clone(), value.clone()))
-        });
-        let parts: Map<String, Value> = parts.collect();
-        (!parts.is_empty()).then_some(Value::Object(parts))
+        let subs = path.attribute.sub_attributes.iter().filter(|sub| self.holds(&path.with_sub(Some(sub))));
+        let kept: Vec<&str> = subs.map(name).collect();
+        let Some(elements) = value.as_array() else { return parts(&kept, value) };
+        let elements: Vec<Value> = elements.iter().filter_map(|element| parts(&kept, element)).collect();
+        (!elements.is_empty()).then_some(Value::Array(elements))
     }
 
     fn holds(&self, path: &Path<'_>) -> bool {
@@ -125,6 +116,13 @@ impl Lists<'_> {
                 Target::Extension(_) => false,
             })
     }
+}
+
+/// The kept parts of a complex value, if any are there.
+fn parts(kept: &[&str], value: &Value) -> Option<Value> {
+    let parts = kept.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+    let parts: Map<String, Value> = parts.collect();
+    (!parts.is_empty()).then_some(Value::Object(parts))
 }
 
 /// Whether a name in a list covers a path: the path itself, its whole attribute, or its whole extension.

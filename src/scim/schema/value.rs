@@ -65,12 +65,13 @@ impl<'a> Reader<'a> {
         if !attribute.multi_valued {
             return self.one(attribute, value);
         }
-        let elements = match value {
-            Value::Null => return Ok(None),
-            Value::Array(elements) => elements.as_slice(),
-            single if self.tolerance.single_object_as_array => std::slice::from_ref(single),
-            other => return Err(format!(" has many values and must be an array, not {}", kind_of(other))),
-        };
+        if value.is_null() {
+            return Ok(None);
+        }
+        if !value.is_array() && !self.tolerance.single_object_as_array {
+            return Err(format!(" has many values and must be an array, not {}", kind_of(value)));
+        }
+        let elements = elements(value);
         if elements.len() > MOST_ELEMENTS {
             return Err(format!(" may have at most {MOST_ELEMENTS} elements"));
         }
@@ -91,21 +92,24 @@ impl<'a> Reader<'a> {
     }
 
     fn one(&mut self, attribute: &Attribute, value: &Value) -> Result<Option<Value>, Fault> {
-        match value {
-            Value::Null => Ok(None),
-            Value::Array(elements) if self.tolerance.one_element_array => match elements.as_slice() {
+        if value.is_null() || (self.tolerance.empty_string_clears && value.as_str() == Some("")) {
+            return Ok(None);
+        }
+        if let Some(elements) = value.as_array().filter(|_| self.tolerance.one_element_array) {
+            return match elements.as_slice() {
                 [] => Ok(None),
                 [single] if !single.is_array() => self.one(attribute, single),
                 _ => Err(" takes one value, not an array of several".to_owned()),
-            },
-            Value::String(text) if text.is_empty() && self.tolerance.empty_string_clears => Ok(None),
-            Value::Object(parts) if attribute.is_complex() => self.complex(attribute, parts),
-            simple if attribute.is_complex() => self.bare(attribute, simple),
-            Value::Object(parts) if self.tolerance.bare_values => match member(parts, "value") {
+            };
+        }
+        match (attribute.is_complex(), value.as_object()) {
+            (true, Some(parts)) => self.complex(attribute, parts),
+            (true, None) => self.bare(attribute, value),
+            (false, Some(parts)) if self.tolerance.bare_values => match member(parts, "value") {
                 Some(inner) if !inner.is_object() => self.one(attribute, inner),
                 _ => Err(mismatch(attribute, value)),
             },
-            simple => self.simple(attribute, simple).map(Some),
+            (false, _) => self.simple(attribute, value).map(Some),
         }
     }
 
@@ -187,6 +191,11 @@ pub(in crate::scim) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
+/// The elements of an array, or the one value that is no array.
+pub(in crate::scim) fn elements(value: &Value) -> &[Value] {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
+}
+
 /// A member of an object by its name without case.
 pub(in crate::scim) fn member<'v>(object: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     object.get(name).or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
@@ -202,17 +211,13 @@ pub(in crate::scim) fn is_primary(element: &Value) -> bool {
 ///
 /// Errors: 400 `invalidValue` for an element without an id.
 pub(in crate::scim) fn member_ids(value: &Value) -> Result<Vec<String>, ScimError> {
-    let elements = match value {
-        Value::Null => &[],
-        Value::Array(elements) => elements.as_slice(),
-        single => std::slice::from_ref(single),
-    };
+    let elements = if value.is_null() { &[] } else { elements(value) };
     let mut seen = BTreeSet::new();
     let mut ids = Vec::with_capacity(elements.len());
     for element in elements {
-        let id = match element {
-            Value::Object(parts) => member(parts, "value").and_then(Value::as_str),
-            other => other.as_str(),
+        let id = match element.as_object() {
+            Some(parts) => member(parts, "value").and_then(Value::as_str),
+            None => element.as_str(),
         };
         let id = id.filter(|id| !id.is_empty());
         let id =

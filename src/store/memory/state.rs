@@ -80,7 +80,7 @@ impl State {
                 let mut record = self.present(*number, *expected)?;
                 record.version += 1;
                 record.modified = at;
-                self.put(record, content, changes)
+                self.put(record, content, at, changes)
             }
             Step::Members { group, expected, add, remove } => {
                 // The limits saw a create before; the newest number is its.
@@ -121,11 +121,17 @@ impl State {
             created: at,
             modified: at,
         };
-        self.put(record, content, changes)
+        self.put(record, content, at, changes)
     }
 
     /// Gives a resource its content.
-    fn put(&mut self, mut record: Record, content: &Content, changes: &mut Vec<Change>) -> Result<Outcome, StoreError> {
+    fn put(
+        &mut self,
+        mut record: Record,
+        content: &Content,
+        at: Timestamp,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, StoreError> {
         let number = record.number;
         for key in &content.unique {
             if self.holder(key).is_some_and(|holder| holder.number != number) {
@@ -135,7 +141,7 @@ impl State {
         let had_image = self.entries.get(&number).is_some_and(|entry| entry.image.is_some());
         match &content.image {
             Some(image) => changes.push(Change { number, image: image.clone() }),
-            None if had_image => changes.push(Change { number, image: Image::Gone }),
+            None if had_image => self.depart(number, at, changes),
             None => {}
         }
         record.document.clone_from(&content.document);
@@ -184,17 +190,21 @@ impl State {
 
     fn remove(&mut self, record: &Record, at: Timestamp, changes: &mut Vec<Change>) -> Outcome {
         let number = record.number;
-        let parents: Vec<Number> = self.groups_of(number).collect();
         let had_image = self.entries.remove(&number).is_some_and(|entry| entry.image.is_some());
-        let memberships = self.memberships.len();
-        self.memberships.retain(|pair| pair.0 != number && pair.1 != number);
-        if had_image || self.memberships.len() != memberships {
-            changes.push(Change { number, image: Image::Gone });
+        if had_image || self.memberships.iter().any(|pair| pair.0 == number || pair.1 == number) {
+            self.depart(number, at, changes);
         }
+        Outcome { modified: at, ..outcome(record) }
+    }
+
+    /// The resource means nothing to decisions any more: its memberships end and the log says so.
+    fn depart(&mut self, number: Number, at: Timestamp, changes: &mut Vec<Change>) {
+        let parents: Vec<Number> = self.groups_of(number).filter(|&group| group != number).collect();
+        self.memberships.retain(|pair| pair.0 != number && pair.1 != number);
         for group in parents {
             self.touch(group, at);
         }
-        Outcome { modified: at, ..outcome(record) }
+        changes.push(Change { number, image: Image::Gone });
     }
 
     /// A new version of a group whose members changed.

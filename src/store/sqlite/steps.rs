@@ -208,11 +208,6 @@ impl Scribe<'_> {
 
     fn remove(&mut self, number: Number, expected: Option<u64>) -> Result<Outcome, Fault> {
         let present = self.present(number, expected)?;
-        let parents = self
-            .connection
-            .prepare_cached("SELECT group_number FROM membership WHERE member_number = ?1 AND group_number <> ?1")?
-            .query_map([number], |row| row.get(0))?
-            .collect::<Result<Vec<Number>, _>>()?;
         let known = self
             .connection
             .prepare_cached(
@@ -221,16 +216,29 @@ impl Scribe<'_> {
                  UNION ALL SELECT 1 FROM membership WHERE member_number = ?1",
             )?
             .exists([number])?;
-        // Index, keys, memberships and image go by their references.
+        if known {
+            self.depart(number)?;
+        }
+        // Index, keys and image go by their references.
         self.connection.prepare_cached("DELETE FROM resource WHERE number = ?1")?.execute([number])?;
+        let Present { version, created, .. } = present;
+        Ok(Outcome { number, version, created, modified: self.at, changed: true })
+    }
+
+    /// The resource means nothing to decisions any more: its memberships end and the log says so.
+    fn depart(&mut self, number: Number) -> Result<(), Fault> {
+        let parents = self
+            .connection
+            .prepare_cached("SELECT group_number FROM membership WHERE member_number = ?1 AND group_number <> ?1")?
+            .query_map([number], |row| row.get(0))?
+            .collect::<Result<Vec<Number>, _>>()?;
+        self.connection.prepare_cached("DELETE FROM membership WHERE group_number = ?1")?.execute([number])?;
+        self.connection.prepare_cached("DELETE FROM membership WHERE member_number = ?1")?.execute([number])?;
         for group in parents {
             self.touch(group)?;
         }
-        if known {
-            self.changes.push(Change { number, image: Image::Gone });
-        }
-        let Present { version, created, .. } = present;
-        Ok(Outcome { number, version, created, modified: self.at, changed: true })
+        self.changes.push(Change { number, image: Image::Gone });
+        Ok(())
     }
 
     /// The resource, where it is there and has the expected version.
@@ -342,10 +350,7 @@ impl Scribe<'_> {
             return Ok(());
         }
         let gone = self.connection.prepare_cached("DELETE FROM image WHERE number = ?1")?.execute([number])?;
-        if gone > 0 {
-            self.changes.push(Change { number, image: Image::Gone });
-        }
-        Ok(())
+        if gone > 0 { self.depart(number) } else { Ok(()) }
     }
 }
 

@@ -10,14 +10,15 @@ use super::FatalHook;
 use super::faults::Fault;
 use super::head::{self, Ledger};
 use super::steps::{self, Paths, Ran};
-use crate::store::{ApplyHook, Committed, StoreError, Transaction};
+use crate::store::{ApplyHook, Committed, StoreError, Transaction, limits};
 
 /// Most transactions that may wait; whoever comes later waits before the queue.
 pub(super) const QUEUE: usize = 1024;
 /// Most transactions in one commit.
 const GROUP: usize = 256;
-/// Where a group is heavy enough to stop draining, in steps.
-const GROUP_STEPS: usize = 10_000;
+/// A transaction that does more than this is committed alone: within a savepoint the engine's undo list is walked once
+/// for each statement, which is quadratic in the size of the transaction.
+const HEAVY: usize = 256;
 /// How many pages may stand in the write-ahead log before they go to their places.
 const CHECKPOINT_PAGES: i64 = 1000;
 
@@ -63,13 +64,19 @@ impl Writer {
     /// Serves until the last sender is gone.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let watch = Watch { shared: Arc::clone(&self.shared), on_fatal: self.on_fatal.clone() };
-        while let Some(first) = queue.blocking_recv() {
-            let mut steps = first.transaction.steps.len();
+        let mut kept = None;
+        while let Some(first) = kept.take().or_else(|| queue.blocking_recv()) {
             let mut group = vec![first];
-            while group.len() < GROUP && steps < GROUP_STEPS {
-                let Ok(next) = queue.try_recv() else { break };
-                steps += next.transaction.steps.len();
-                group.push(next);
+            let alone = group.iter().any(is_heavy);
+            while !alone && group.len() < GROUP {
+                match queue.try_recv() {
+                    Ok(next) if is_heavy(&next) => {
+                        kept = Some(next);
+                        break;
+                    }
+                    Ok(next) => group.push(next),
+                    Err(_) => break,
+                }
             }
             self.serve(group);
         }
@@ -106,7 +113,7 @@ impl Writer {
         let mut ledger = self.ledger;
         let mut results = Vec::with_capacity(transactions.len());
         for transaction in transactions {
-            self.connection.prepare_cached("SAVEPOINT one")?.execute([])?;
+            self.statement_among(transactions, "SAVEPOINT one")?;
             let mut attempt = ledger;
             match steps::run(&self.connection, &mut self.paths, &mut attempt, transaction) {
                 Ok(ran) => {
@@ -114,13 +121,13 @@ impl Writer {
                     results.push(Ok(ran));
                 }
                 Err(Fault::Refused(error)) => {
-                    self.connection.prepare_cached("ROLLBACK TO one")?.execute([])?;
+                    self.statement_among(transactions, "ROLLBACK TO one")?;
                     self.paths.clear();
                     results.push(Err(error));
                 }
                 Err(fault @ (Fault::Passing(_) | Fault::Fatal(_))) => return Err(fault),
             }
-            self.connection.prepare_cached("RELEASE one")?.execute([])?;
+            self.statement_among(transactions, "RELEASE one")?;
         }
         if ledger.revision == self.ledger.revision {
             self.connection.execute_batch("ROLLBACK")?;
@@ -130,6 +137,14 @@ impl Writer {
             self.ledger = ledger;
         }
         Ok(results)
+    }
+
+    /// A savepoint's statement. One transaction alone needs none: where it is refused, nothing is committed.
+    fn statement_among(&self, transactions: &[Transaction], text: &str) -> rusqlite::Result<()> {
+        if transactions.len() > 1 {
+            self.connection.prepare_cached(text)?.execute([])?;
+        }
+        Ok(())
     }
 
     /// Tells the apply hook of what is new.
@@ -192,6 +207,10 @@ impl Writer {
     }
 }
 
+fn is_heavy(request: &Request) -> bool {
+    limits::work(&request.transaction) > HEAVY
+}
+
 fn stop(shared: &Shared, on_fatal: Option<&FatalHook>, reason: &str) {
     if shared.stopped.set(reason.to_owned()).is_ok()
         && let Some(tell) = on_fatal
@@ -248,15 +267,15 @@ mod tests {
     }
 
     impl Bench {
-        /// Serves one group of creations with documents of so many bytes.
+        /// Serves one group of creations, each `operation` or `operation=id`, with documents of so many bytes.
         fn serve(&mut self, ids: &[&str], bytes: usize) -> Vec<Answer> {
             let (group, answers): (Vec<_>, Vec<_>) = ids
                 .iter()
-                .map(|id| {
+                .map(|name| {
+                    let (operation, id) = name.split_once('=').unwrap_or((name, name));
                     let content = Content { document: "x".repeat(bytes), ..Content::default() };
-                    let step =
-                        Step::Create { kind: Kind::User, id: (*id).into(), organization: String::new(), content };
-                    let transaction = Transaction { operation: (*id).into(), at: Timestamp(1), steps: vec![step] };
+                    let step = Step::Create { kind: Kind::User, id: id.into(), organization: String::new(), content };
+                    let transaction = Transaction { operation: operation.into(), at: Timestamp(1), steps: vec![step] };
                     let (answer, answered) = oneshot::channel();
                     (Request { transaction, answer }, answered)
                 })
@@ -280,14 +299,17 @@ mod tests {
         let mut bench = bench();
         bench.writer.seal = |connection| {
             let rows: i64 = connection.query_one("SELECT count(*) FROM change_log", [], |row| row.get(0))?;
-            assert_eq!(rows, 2, "all of the group stand in one transaction");
+            assert_eq!(rows, 3, "all of the group stand in one transaction");
             connection.execute_batch("COMMIT")
         };
-        let answers = bench.serve(&["a", "b", "b"], 1);
-        let revisions: Vec<_> = answers.iter().map(|answer| answer.as_ref().map(|done| done.revision.number)).collect();
-        assert_eq!(revisions, [Ok(1), Ok(2), Ok(2)], "the same operation twice in one group happens once");
-        assert_eq!(*bench.applied.lock().unwrap(), [1, 2]);
-        assert_eq!(bench.rows(), 2);
+        let answers = bench.serve(&["a", "b", "b", "c=a", "d"], 1);
+        let revisions: Vec<_> =
+            answers.iter().map(|answer| answer.as_ref().ok().map(|done| done.revision.number)).collect();
+        assert_eq!(revisions, [Some(1), Some(2), Some(2), None, Some(3)], "an operation that comes twice happens once");
+        assert_eq!(answers[3], Err(StoreError::Exists { kind: Kind::User, id: "a".into() }));
+        assert_eq!(answers[4].as_ref().unwrap().outcomes[0].number, 3, "a refusal gives its number back");
+        assert_eq!(*bench.applied.lock().unwrap(), [1, 2, 3]);
+        assert_eq!(bench.rows(), 3);
     }
 
     #[test]

@@ -14,6 +14,7 @@ on_every_store! {
     a_removed_group_loses_its_members
     numbers_are_never_given_again
     what_never_had_an_image_goes_silently
+    an_image_that_ends_takes_its_memberships_along
 }
 
 /// The last change that the apply hook heard of.
@@ -125,4 +126,17 @@ fn what_never_had_an_image_goes_silently(bench: &Bench) {
     bench.step(join(staff, &[bare]));
     bench.step(Step::Remove { number: bare, expected: None });
     assert_eq!(last(bench), [Change { number: bare, image: Image::Gone }]);
+}
+
+fn an_image_that_ends_takes_its_memberships_along(bench: &Bench) {
+    let (ada, staff, all) = (bench.step(user("ada")), bench.step(group("staff")), bench.step(group("all")));
+    bench.commit(vec![join(staff, &[ada]), join(all, &[staff])]).unwrap();
+    let content = Content { deleted: true, ..Content::default() };
+    let outcome =
+        bench.commit(vec![Step::Replace { number: staff, expected: Some(2), content }]).unwrap().outcomes[0].clone();
+    assert_eq!((outcome.version, bench.version(all), bench.version(ada)), (3, 3, 1));
+    assert_eq!(last(bench), [Change { number: staff, image: Image::Gone }]);
+    assert_eq!(bench.wait(bench.store.members(staff, None, 9)).unwrap(), []);
+    assert_eq!(bench.wait(bench.store.groups_of(staff)).unwrap(), []);
+    bench.store.verify().unwrap();
 }

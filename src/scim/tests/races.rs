@@ -1,0 +1,166 @@
+//! Versions, preconditions and many writers at a time.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Bench, Idp};
+use crate::http::Request;
+use crate::http::header::{HeaderMap, HeaderValue};
+use crate::http::{Handling, Method};
+use crate::store::{Kind, Store};
+
+async fn together<T: Send + 'static>(
+    count: usize,
+    work: impl Fn(usize) -> crate::store::BoxFuture<'static, T>,
+) -> Vec<T> {
+    let tasks: Vec<_> = (0..count).map(|index| tokio::spawn(work(index))).collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+fn shared(idp: &Idp) -> Arc<Idp> {
+    Arc::new(idp.clone())
+}
+
+#[tokio::test]
+async fn a_precondition_holds_or_nothing_happens() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    let path = format!("/Users/{}", idp.user("jane").await);
+    let tag = idp.get(&path).await.header("etag").to_owned();
+    let fresh = idp.send("GET", &path, &[("if-none-match", &tag)], "").await;
+    assert_eq!((fresh.status, fresh.header("etag")), (304, tag.as_str()));
+    let body = json!({"userName": "jane", "title": "a"}).to_string();
+    let changed = idp.send("PUT", &path, &[("if-match", &tag)], &body).await;
+    assert_eq!((changed.status, changed.header("etag")), (200, "W/\"2\""));
+    for method in ["PUT", "DELETE"] {
+        assert_eq!(idp.send(method, &path, &[("if-match", &tag)], &body).await.refused(412), "", "{method}");
+    }
+    assert_eq!(idp.send("GET", &path, &[("if-none-match", &tag)], "").await.status, 200);
+    assert_eq!(idp.send("PUT", &path, &[("if-none-match", "*")], &body).await.refused(412), "");
+    assert_eq!(idp.send("DELETE", &path, &[("if-match", "W/\"2\"")], "").await.status, 204);
+
+    let group = format!("/Groups/{}", idp.group("g", &[]).await);
+    let stale = idp.send("PUT", &group, &[("if-match", "\"7\"")], "{\"displayName\": \"h\"}").await;
+    assert_eq!(stale.refused(412), "");
+    assert_eq!(idp.send("DELETE", &group, &[("if-match", "\"1\"")], "").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_creates_of_one_name_one_wins() {
+    let bench = Bench::new().await;
+    let idp = shared(&bench.idp("acme").await);
+    let statuses = together(64, |index| {
+        let idp = Arc::clone(&idp);
+        Box::pin(async move {
+            let name = if index % 2 == 0 { "Jane" } else { "jANE" };
+            idp.post("/Users", &json!({ "userName": name })).await.status
+        })
+    })
+    .await;
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 63);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_32_writers_with_one_tag_one_wins_and_without_tags_all_do() {
+    let bench = Bench::new().await;
+    let idp = shared(&bench.idp("acme").await);
+    let path = format!("/Users/{}", idp.user("jane").await);
+    let statuses = together(32, |index| {
+        let (idp, path) = (Arc::clone(&idp), path.clone());
+        Box::pin(async move {
+            let body = json!({"userName": "jane", "title": format!("t{index}")}).to_string();
+            idp.send("PUT", &path, &[("if-match", "W/\"1\"")], &body).await.status
+        })
+    })
+    .await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 412)), "{statuses:?}");
+
+    let statuses = together(32, |index| {
+        let (idp, path) = (Arc::clone(&idp), path.clone());
+        Box::pin(async move {
+            let email = json!([{"value": format!("{index}@x.example"), "type": format!("t{index}")}]);
+            idp.patch(&path, json!([{"op": "add", "path": "emails", "value": email}])).await.status
+        })
+    })
+    .await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(idp.get(&path).await.ok(200)["emails"].as_array().unwrap().len(), 32, "no write was lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn members_join_side_by_side_and_rings_never_close() {
+    let bench = Bench::new().await;
+    let idp = shared(&bench.idp("acme").await);
+    let mut groups = Vec::new();
+    for index in 0..8 {
+        groups.push(idp.group(&format!("g{index}"), &[]).await);
+    }
+    let groups = Arc::new(groups);
+    let statuses = together(8, |index| {
+        let (idp, groups) = (Arc::clone(&idp), Arc::clone(&groups));
+        Box::pin(async move {
+            let next = &groups[(index + 1) % groups.len()];
+            let add = json!([{"op": "add", "path": "members", "value": [{"value": next}]}]);
+            idp.patch(&format!("/Groups/{}", groups[index]), add).await.status
+        })
+    })
+    .await;
+    assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 1, "the last link is refused: {statuses:?}");
+
+    let mut users = Vec::new();
+    for index in 0..32 {
+        users.push(idp.user(&format!("u{index}")).await);
+    }
+    let users = Arc::new(users);
+    let statuses = together(32, |index| {
+        let (idp, path) = (Arc::clone(&idp), format!("/Groups/{}", groups[0]));
+        let users = Arc::clone(&users);
+        Box::pin(async move {
+            idp.patch(&path, json!([{"op": "add", "path": "members", "value": [{"value": users[index]}]}])).await.status
+        })
+    })
+    .await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    let group = idp.get(&format!("/Groups/{}", groups[0])).await.ok(200);
+    let people = group["members"].as_array().unwrap().iter().filter(|member| member["type"] == "User").count();
+    assert_eq!(people, 32);
+}
+
+#[tokio::test]
+async fn a_write_runs_to_its_end_though_the_client_hung_up() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {}", idp.token)).unwrap());
+    let request = Request {
+        method: Method::POST,
+        path: "/scim/v2/Users".into(),
+        query: None,
+        headers,
+        body: "{\"userName\": \"jane\"}".into(),
+        peer: None,
+        parameters: Vec::new(),
+        id: "r".into(),
+    };
+    let found = idp.table.find(&Method::POST, "/scim/v2/Users").unwrap();
+    let Handling::Later(handler) = found.handling else { panic!() };
+    let mut answer = handler(request);
+    // Asked once, so that the work begins; then nobody waits for it any more.
+    let polled = std::future::poll_fn(|context| std::task::Poll::Ready(answer.as_mut().poll(context))).await;
+    assert!(polled.is_pending());
+    drop(answer);
+    for _ in 0..1_000 {
+        if bench.store.holder(crate::scim::life::username_key("jane")).await.unwrap().is_some() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the create was given up: {:?}", bench.store.get(Kind::User, "x").await);
+}
