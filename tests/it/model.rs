@@ -16,7 +16,7 @@ pub use endpoints::{ABSENT, ENDPOINTS, Rule, Scope};
 /// Days after which the password of a dashboard-only person must have been set again.
 const PASSWORD_DAYS: i64 = 90;
 
-/// The five product names that give or withhold most here, for worlds made at random.
+/// Product names that endpoints here want, for worlds made at random.
 pub const PRODUCTS: &[&str] = &[
     "UC",
     "AEUI",
