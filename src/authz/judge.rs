@@ -8,7 +8,8 @@ use super::{Failure, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Asked, Channel, ContextValue, Decision, Question, Reason, ResourceName, Subject, Timestamp};
 use crate::policy::{
-    AccountFacts, Action, Bundle, CanonicalPath, Evaluation, Facts, NoRoute, PolicyFailure, ResourceFacts, Target,
+    AccountFacts, Action, Bundle, CanonicalPath, ContextFault, Evaluation, Facts, NoRoute, PolicyFailure,
+    ResourceFacts, Target,
 };
 use crate::telemetry::CacheUse;
 use crate::token::Identity;
@@ -85,8 +86,9 @@ impl View<'_> {
         let snapshot = &*self.snapshot;
         let named = match question.context.iter().find(|(key, _)| key == "account") {
             Some((_, ContextValue::Text(id))) => Some(id.as_str()),
-            // Another type is the schema's to refuse.
-            Some(_) | None => None,
+            // The server says what the account is, so the schema never sees what was sent: it is refused here.
+            Some((key, _)) => return Err(Failure::Context(ContextFault::new(key, "the id of an account, as text"))),
+            None => None,
         };
         let inputs = Inputs {
             view: self,

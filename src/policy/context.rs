@@ -32,6 +32,13 @@ pub struct ContextFault {
     wanted: String,
 }
 
+impl ContextFault {
+    /// For keys whose value the server itself reads.
+    pub fn new(key: &str, wanted: &str) -> Self {
+        Self { key: key.to_owned(), wanted: wanted.to_owned() }
+    }
+}
+
 impl Shape {
     fn describe(&self) -> String {
         match self {

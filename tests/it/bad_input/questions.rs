@@ -64,6 +64,23 @@ fn questions_that_cannot_be_read() {
     });
 }
 
+/// Left aside, it would not be compared with the accounts that are granted.
+#[test]
+fn an_account_that_the_context_names_in_another_type_is_refused() {
+    let mut scene = Scene::new();
+    scene.unchanged("named accounts", |scene| {
+        for account in [json!(100), json!(200), json!(true), json!(["200"]), json!({"id": "200"})] {
+            for path in ["/api/accounts/100/orders", "/api/v2/accounts"] {
+                let request = json!({"method": "GET", "path": path});
+                let body = json!({"subject": {"user": "ada"}, "request": request, "context": {"account": account}});
+                for _cold_and_warm in 0..2 {
+                    is_bad_request(&post(scene, "/v1/authorize", body.to_string().as_bytes()), &body.to_string());
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn batches_name_the_bad_question_in_its_place() {
     let mut scene = Scene::new();
