@@ -107,7 +107,7 @@ impl App {
     /// Builds everything from the settings. Blocking work happens on the calling thread; call it once, at start.
     pub fn build(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let Seams { sources, apply } = seams;
-        let metrics = Arc::new(Metrics::new(&[("version", env!("CARGO_PKG_VERSION").to_owned())]));
+        let metrics = Arc::new(Metrics::new(&[]));
         let verifier = Arc::new(verifier(config)?);
         let source = policy::source(config.policies.as_deref());
         let bundle = policy::load_and_try(&source)?;

@@ -69,7 +69,7 @@ pub struct Listener {
 /// Where the ledger is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreLocation {
-    /// A SQLite file.
+    /// A SQLite ledger in this folder.
     Sqlite(PathBuf),
 }
 

@@ -133,6 +133,15 @@ pub struct Serve {
     /// The listener for operators [default: 127.0.0.1:9191]
     #[arg(long, value_name = "ADDRESS")]
     pub ops: Option<String>,
+    /// A Unix socket for gateways, beside the gate's listener
+    #[arg(long, value_name = "PATH")]
+    pub gate_socket: Option<String>,
+    /// The SCIM schemas folder [default: ./scim-schemas where it stands there, else the built-in ones]
+    #[arg(long, value_name = "FOLDER")]
+    pub scim_schemas: Option<String>,
+    /// What is logged, such as `info` or `cedargate=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
     /// Where the ledger is: a folder, or postgres://… [default: the data folder]
     #[arg(long, value_name = "PLACE")]
     pub store: Option<String>,

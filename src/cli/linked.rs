@@ -166,7 +166,9 @@ fn settings(flags: &Serve, data: Option<&Path>, _environment: &Environment) -> R
         front: flags.front.clone(),
         gate: flags.gate.clone(),
         ops: flags.ops.clone(),
-        ..Overrides::default()
+        gate_socket: flags.gate_socket.clone(),
+        scim_schemas: flags.scim_schemas.clone(),
+        log: flags.log.clone(),
     };
     let file = config::read_file(flags.config.as_deref()).map_err(invalid)?;
     Config::load(file.as_ref(), &std::env::vars().collect(), &overrides).map_err(invalid)

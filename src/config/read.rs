@@ -136,7 +136,7 @@ const fn has_fixed_port(address: &ListenerAddress) -> bool {
 }
 
 fn store(reader: &mut Reader, data: &Path) -> StoreLocation {
-    let default = data.join("ledger.sqlite");
+    let default = data.to_path_buf();
     let parse = |raw: &Raw| {
         let location = value::text(raw)?;
         match location.split_once("://") {
@@ -145,7 +145,7 @@ fn store(reader: &mut Reader, data: &Path) -> StoreLocation {
                 Err("is a PostgreSQL address, which this version cannot use yet; leave it out to use SQLite".to_owned())
             }
             Some((scheme, _)) => {
-                Err(format!("has the scheme {scheme}; write the path of a SQLite file or leave it out"))
+                Err(format!("has the scheme {scheme}; write the folder of a SQLite ledger or leave it out"))
             }
             None => Ok(PathBuf::from(location)),
         }

@@ -26,7 +26,7 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.listeners.front.address.to_string(), "http://127.0.0.1:8080");
     assert_eq!(config.listeners.gate.address.to_string(), "http://127.0.0.1:8181");
     assert_eq!(config.listeners.ops.address.to_string(), "http://127.0.0.1:9191");
-    assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("cedargate-data/ledger.sqlite")));
+    assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("cedargate-data")));
     assert_eq!(config.listeners.front.limits, Limits::default());
     assert!(config.settings().iter().all(|setting| setting.origin == Origin::Default));
     assert!(config.settings().is_sorted_by_key(|setting| &setting.key));
@@ -41,7 +41,7 @@ fn flags_beat_the_environment_and_the_environment_beats_the_file() {
     assert_eq!(setting(&config, "data.folder"), ("a", "cedargate.toml:2".to_owned()));
     assert_eq!(setting(&config, "front.address"), ("127.0.0.1:3", "CEDARGATE_FRONT__ADDRESS".to_owned()));
     assert_eq!(setting(&config, "gate.address"), ("127.0.0.1:5", "--gate".to_owned()));
-    assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("a/ledger.sqlite")), "below the data folder");
+    assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("a")), "in the data folder");
 }
 
 #[test]

@@ -65,8 +65,8 @@ struct Node {
     /// Lower-case literal to child.
     literals: HashMap<Box<str>, usize>,
     parameter: Option<usize>,
-    /// Endpoints that end here, each with the depth of its target parameter.
-    leaves: Vec<Leaf>,
+    /// The endpoint that ends here, with the depth of its target parameter.
+    leaf: Option<Leaf>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,14 +144,11 @@ impl Routes {
             node = child;
         }
         let Some(end) = self.nodes.get_mut(node) else { return Ok(()) };
-        for leaf in &end.leaves {
-            if let Some(other) = all.get(leaf.endpoint)
-                && other.hosts.iter().any(|host| endpoint.hosts.contains(host))
-            {
-                return Err(here(&format!("the same path stands in {} for another action", other.file)));
-            }
+        // Also on another host: a gateway need not name the host, and then one path must mean one endpoint.
+        if let Some(other) = end.leaf.and_then(|leaf| all.get(leaf.endpoint)) {
+            return Err(here(&format!("the same path stands in {} for another action", other.file)));
         }
-        end.leaves.push(Leaf { endpoint: index, target_depth });
+        end.leaf = Some(Leaf { endpoint: index, target_depth });
         Ok(())
     }
 
@@ -264,7 +261,7 @@ impl Search<'_> {
     fn walk(&self, node: usize, depth: usize) -> Option<Leaf> {
         let node = self.routes.nodes.get(node)?;
         let Some(segment) = self.segments.get(depth) else {
-            return node.leaves.iter().copied().find(|leaf| self.serves(*leaf));
+            return node.leaf.filter(|leaf| self.serves(*leaf));
         };
         let literal = if segment.bytes().any(|b| b.is_ascii_uppercase()) {
             node.literals.get(segment.to_ascii_lowercase().as_str())

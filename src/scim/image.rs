@@ -92,7 +92,9 @@ impl Mark {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.reason {
-            MarkReason::NotAllowed => "the connection may not give it; see its settings",
+            MarkReason::NotAllowed => {
+                "it is not among those that may be given here (the connection's settings, or the roles of the catalogue)"
+            }
             MarkReason::NoSuchAccount => "the organization has no such account",
             MarkReason::NotUnderstood => "it means nothing here",
         };

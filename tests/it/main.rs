@@ -14,6 +14,7 @@ mod crash;
 mod decisions;
 mod house;
 mod model;
+mod readme;
 mod revocation;
 mod store_contract;
 mod support;
