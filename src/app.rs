@@ -130,7 +130,8 @@ impl App {
         let public_url = config.scim.public_url.clone().unwrap_or_else(|| addresses.front.clone());
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let scim = Arc::new(Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url));
+        let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
+        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)));
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
@@ -274,7 +275,8 @@ fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), Str
     let (reloader, integrity) = (Arc::clone(reloader), Arc::clone(integrity));
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
-        .check("policies", move || reloader.last_refusal())
+        // The last good bundle serves on: that is no reason to send nobody here.
+        .concern("policies", move || reloader.last_refusal())
 }
 
 fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {

@@ -45,6 +45,7 @@ use crate::clock::Sources;
 use crate::domain::{Number, Revision};
 use crate::http::{Handling, Method, Request, Response, Router, later};
 use crate::store::{Committed, Kind, Record, Step, Store, StoreError, Transaction};
+use crate::telemetry::Metrics;
 
 /// How often a read-modify-write is tried when others write in between.
 const ATTEMPTS: usize = 8;
@@ -61,6 +62,31 @@ pub struct Scim {
     stripes: Vec<Mutex<()>>,
     /// Held while a group joins a group, so that two joins cannot close a ring together.
     nesting: Mutex<()>,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Operation {
+    /// The label in metrics.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Create(ResourceKind::User) => "create user",
+            Self::Create(ResourceKind::Group) => "create group",
+            Self::List(ResourceKind::User) => "list users",
+            Self::List(ResourceKind::Group) => "list groups",
+            Self::Read(ResourceKind::User) => "get user",
+            Self::Read(ResourceKind::Group) => "get group",
+            Self::Replace(ResourceKind::User) => "put user",
+            Self::Replace(ResourceKind::Group) => "put group",
+            Self::Patch(ResourceKind::User) => "patch user",
+            Self::Patch(ResourceKind::Group) => "patch group",
+            Self::Delete(ResourceKind::User) => "delete user",
+            Self::Delete(ResourceKind::Group) => "delete group",
+            Self::ServiceProviderConfig | Self::ResourceTypes | Self::ResourceType | Self::Schemas | Self::Schema => {
+                "discovery"
+            }
+            Self::NotAllowed(_) | Self::NotImplemented | Self::Unknown => "other",
+        }
+    }
 }
 
 /// What an endpoint does.
@@ -117,7 +143,14 @@ impl Scim {
             base_url: base_url.trim_end_matches('/').to_owned(),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             nesting: Mutex::new(()),
+            metrics: None,
         }
+    }
+
+    /// Counts every request from now on.
+    pub fn counted_by(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// Every endpoint, below `/scim/v2`. Names of resource types match without case. Paths without an endpoint are
@@ -205,6 +238,9 @@ impl Scim {
             status = response.status().as_u16(),
             "SCIM request"
         );
+        if let Some(metrics) = &self.metrics {
+            metrics.scim_request(operation.name(), response.status().as_u16());
+        }
         response
     }
 

@@ -12,6 +12,7 @@ type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 #[derive(Default)]
 pub struct Health {
     checks: Vec<(&'static str, Check)>,
+    concerns: Vec<(&'static str, Check)>,
     draining: AtomicBool,
 }
 
@@ -25,6 +26,17 @@ impl Health {
     #[must_use]
     pub fn check(mut self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.checks.push((name, Box::new(check)));
+        self
+    }
+
+    /// Adds something that an operator should know although the process may be asked: `Err` says what.
+    #[must_use]
+    pub fn concern(
+        mut self,
+        name: &'static str,
+        look: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.concerns.push((name, Box::new(look)));
         self
     }
 
@@ -44,7 +56,8 @@ impl Health {
         if self.draining.load(Ordering::SeqCst) {
             lines.push(("draining", Err("the process is shutting down".to_owned())));
         }
-        Readiness { lines }
+        let concerns = self.concerns.iter().map(|(name, look)| (*name, look())).collect();
+        Readiness { lines, concerns }
     }
 }
 
@@ -52,6 +65,7 @@ impl Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     lines: Vec<(&'static str, Result<(), String>)>,
+    concerns: Vec<(&'static str, Result<(), String>)>,
 }
 
 impl Readiness {
@@ -67,7 +81,8 @@ impl Readiness {
         if failed.is_empty() { "ready\n".to_owned() } else { format!("not ready: {}\n", failed.join(", ")) }
     }
 
-    /// One line for each check, `[+]ledger ok` or `[-]policies failed: why`, and the verdict last.
+    /// One line for each check, `[+]ledger ok` or `[-]ledger failed: why`, then the concerns, `[!]policies: why`, and
+    /// the verdict last.
     pub fn verbose(&self) -> String {
         let mut text = String::new();
         for (name, outcome) in &self.lines {
@@ -75,6 +90,12 @@ impl Readiness {
             let _ = match outcome {
                 Ok(()) => writeln!(text, "[+]{name} ok"),
                 Err(why) => writeln!(text, "[-]{name} failed: {why}"),
+            };
+        }
+        for (name, outcome) in &self.concerns {
+            let _ = match outcome {
+                Ok(()) => writeln!(text, "[+]{name} ok"),
+                Err(why) => writeln!(text, "[!]{name}: {why}"),
             };
         }
         text.push_str(if self.is_ready() { "ready\n" } else { "not ready\n" });
@@ -101,6 +122,15 @@ mod tests {
     #[test]
     fn an_excluded_check_does_not_count() {
         assert!(health().readiness(&["policies".to_owned()]).is_ready());
+    }
+
+    #[test]
+    fn a_concern_is_told_and_leaves_the_process_ready() {
+        let health =
+            Health::new().check("ledger", || Ok(())).concern("policies", || Err("newer ones refused".to_owned()));
+        let readiness = health.readiness(&[]);
+        assert!(readiness.is_ready());
+        assert_eq!(readiness.verbose(), "[+]ledger ok\n[!]policies: newer ones refused\nready\n");
     }
 
     #[test]

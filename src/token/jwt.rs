@@ -193,3 +193,107 @@ impl Issuer {
 fn whole(seconds: f64) -> Option<i64> {
     (seconds.is_finite() && seconds.abs() < 1e12).then_some(seconds as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::json;
+
+    use super::*;
+
+    /// An Ed25519 key made for these tests alone: PKCS#8, and the public half as a JWK has it.
+    const PRIVATE: [u8; 48] = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20, 0xb6, 0x4b,
+        0x83, 0x98, 0x41, 0x5c, 0xc2, 0x83, 0x7a, 0x36, 0xda, 0x38, 0x7a, 0xf2, 0x67, 0xc6, 0x8c, 0x88, 0xe1, 0x31,
+        0x40, 0xa3, 0x34, 0xfa, 0x33, 0x19, 0x05, 0x00, 0x65, 0x7f, 0x1b, 0x47,
+    ];
+    const PUBLIC: &str = "4Y5t90H75SsZ7-d89yTu7iQapCECh3AK-RjM9ca4QlE";
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn verifier() -> Verifier {
+        let folder = tempfile::tempdir().expect("a folder");
+        let jwks_file = folder.path().join("keys.json");
+        let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": PUBLIC, "kid": "one", "use": "sig"}]});
+        std::fs::write(&jwks_file, keys.to_string()).expect("written");
+        Verifier::new(&[IssuerConfig {
+            issuer: "https://login.example.com".into(),
+            audiences: vec!["cedargate".into()],
+            algorithms: vec!["EdDSA".into()],
+            jwks_file,
+            claim: "sub".into(),
+        }])
+        .expect("a sound issuer")
+    }
+
+    fn claims() -> Value {
+        let second = NOW.0 / 1000;
+        json!({"iss": "https://login.example.com", "aud": ["x", "cedargate"], "sub": "jdoe", "exp": second + 60})
+    }
+
+    fn header() -> Header {
+        Header { kid: Some("one".into()), ..Header::new(Algorithm::EdDSA) }
+    }
+
+    fn token(header: &Header, claims: &Value) -> String {
+        format!("Bearer {}", encode(header, claims, &EncodingKey::from_ed_der(&PRIVATE)).expect("signed"))
+    }
+
+    fn with(key: &str, value: Value) -> Value {
+        let mut claims = claims();
+        claims[key] = value;
+        claims
+    }
+
+    #[test]
+    fn a_good_token_names_its_person() {
+        assert_eq!(verifier().verify(&token(&header(), &claims()), NOW), Ok(Identity("jdoe".into())));
+        let single = with("aud", json!("cedargate"));
+        assert_eq!(verifier().verify(&token(&header(), &single), NOW), Ok(Identity("jdoe".into())));
+    }
+
+    #[test]
+    fn time_is_the_callers_with_thirty_seconds_of_leeway() {
+        let verifier = verifier();
+        let at = |seconds: i64| verifier.verify(&token(&header(), &claims()), Timestamp(NOW.0 + seconds * 1000));
+        assert!(at(89).is_ok());
+        assert_eq!(at(90), Err(CredentialFault::OutsideItsTime));
+        let early = with("nbf", json!(NOW.0 / 1000 + 31));
+        assert_eq!(verifier.verify(&token(&header(), &early), NOW), Err(CredentialFault::OutsideItsTime));
+    }
+
+    #[test]
+    fn nothing_else_is_believed() {
+        let verifier = verifier();
+        let verify = |header: &Header, claims: &Value| verifier.verify(&token(header, claims), NOW);
+        let claim = |name: &str| Err(CredentialFault::Claim(name.into()));
+        assert_eq!(verify(&header(), &with("iss", json!("https://evil.example"))), Err(CredentialFault::UnknownIssuer));
+        assert_eq!(verify(&header(), &with("aud", json!("other"))), Err(CredentialFault::WrongAudience));
+        assert_eq!(verify(&header(), &with("aud", json!(7))), claim("aud"));
+        assert_eq!(verify(&header(), &with("exp", json!("1900000000"))), claim("exp"));
+        assert_eq!(verify(&header(), &with("exp", Value::Null)), claim("exp"));
+        assert_eq!(verify(&header(), &with("nbf", json!("soon"))), claim("nbf"));
+        assert_eq!(verify(&header(), &with("sub", json!(""))), claim("sub"));
+        assert_eq!(verify(&header(), &with("sub", json!(7))), claim("sub"));
+        let stranger = Header { kid: Some("two".into()), ..header() };
+        assert_eq!(verify(&stranger, &claims()), Err(CredentialFault::WrongKey));
+        assert_eq!(verify(&Header { kid: None, ..header() }, &claims()), Err(CredentialFault::WrongKey));
+    }
+
+    #[test]
+    fn forged_and_broken_tokens_are_refused() {
+        let verifier = verifier();
+        let good = token(&header(), &claims());
+        assert_eq!(verifier.verify("Basic amRvZTp4", NOW), Err(CredentialFault::NotBearer));
+        assert_eq!(verifier.verify("Bearer nonsense", NOW), Err(CredentialFault::Unreadable));
+        assert_eq!(verifier.verify(&format!("Bearer {}", "a".repeat(20_000)), NOW), Err(CredentialFault::Unreadable));
+        // The public key as the secret of a symmetric signature: the oldest trick.
+        let symmetric = Header { kid: Some("one".into()), ..Header::new(Algorithm::HS256) };
+        let forged = encode(&symmetric, &claims(), &EncodingKey::from_secret(PUBLIC.as_bytes())).expect("signed");
+        assert_eq!(verifier.verify(&format!("Bearer {forged}"), NOW), Err(CredentialFault::WrongKey));
+        // Another body under the same signature.
+        let other = token(&header(), &with("sub", json!("root")));
+        let parts: Vec<&str> = good.split('.').collect();
+        let swapped = format!("{}.{}.{}", parts[0], other.split('.').nth(1).expect("a body"), parts[2]);
+        assert_eq!(verifier.verify(&swapped, NOW), Err(CredentialFault::BadSignature));
+    }
+}

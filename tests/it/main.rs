@@ -15,6 +15,7 @@ mod decisions;
 mod house;
 mod model;
 mod readme;
+mod reload;
 mod revocation;
 mod store_contract;
 mod support;

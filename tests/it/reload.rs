@@ -1,0 +1,117 @@
+//! Policies go in and out of service whole: a good edit takes effect, a bad one leaves the last good bundle.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Doors};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &place);
+        } else {
+            std::fs::copy(entry.path(), place).unwrap();
+        }
+    }
+}
+
+struct Server {
+    child: std::process::Child,
+    doors: Doors,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn serve(folder: &Path) -> std::process::Child {
+    let local = "127.0.0.1:0";
+    Command::new(env!("CARGO_BIN_EXE_cedargate"))
+        .args(["serve", "--front", local, "--gate", local, "--ops", local, "--policies", "policies", "--data", "data"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn started(folder: &Path) -> Server {
+    let mut child = serve(folder);
+    let doors = loop {
+        match Doors::read(&folder.join("data")) {
+            Some((doors, _)) => break doors,
+            None => assert!(child.try_wait().unwrap().is_none(), "the server ended at its start"),
+        }
+        std::thread::yield_now();
+    };
+    Server { child, doors }
+}
+
+fn ask(client: &mut Client) -> Value {
+    let question = json!({
+        "subject": {"user": "nobody"}, "request": {"method": "POST", "path": "/api/v1/oauth2/token"},
+    });
+    client.json("POST", "/v1/authorize", &question).json()
+}
+
+#[test]
+fn a_good_edit_takes_effect_and_a_bad_one_leaves_the_last_good_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policies);
+    // Without its own cases, which would rightly refuse the edit below.
+    std::fs::remove_dir_all(policies.join("tests")).unwrap();
+    let server = started(folder.path());
+    let mut gate = Client::new(&server.doors.gate);
+    let before = ask(&mut gate);
+    assert_eq!(before["reason"]["code"], "public");
+
+    let forbid = "@id(\"closed\") @title(\"Closed for today.\") forbid (principal, action, resource);";
+    std::fs::write(policies.join("closed.cedar"), forbid).unwrap();
+    let mut operator = server.doors.operator();
+    let mut reload = || operator.try_call("POST", "/manage/v1/policies/reload", &json!({})).unwrap();
+    assert_eq!(reload().status, 200);
+    let closed = ask(&mut gate);
+    assert_eq!((&closed["reason"]["code"], &closed["policies"]), (&json!("forbidden"), &json!(["closed"])));
+    assert_ne!(closed["bundle"], before["bundle"]);
+
+    std::fs::write(policies.join("closed.cedar"), "forbid (principal, action, resource) when { principal.nose };")
+        .unwrap();
+    let refused = reload();
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("closed.cedar"));
+    assert_eq!(ask(&mut gate)["bundle"], closed["bundle"], "the last good bundle serves");
+    let mut ops = server.doors.anonymous("ops");
+    let ready = ops.send("GET", "/readyz?verbose", "text/plain", b"").unwrap();
+    assert_eq!(ready.status, 200, "the last good bundle is good enough to be asked");
+    assert!(ready.text().contains("[!]policies: serving"));
+
+    std::fs::remove_file(policies.join("closed.cedar")).unwrap();
+    assert_eq!(reload().status, 200);
+    assert_eq!(ask(&mut gate)["reason"]["code"], "public");
+}
+
+#[test]
+fn a_bad_bundle_at_the_start_refuses_to_start_and_binds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policies);
+    std::fs::write(policies.join("bad.cedar"), "permit (principal, action == Action::\"noSuch\", resource);").unwrap();
+    let output = serve(folder.path()).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("bad.cedar"), "{told}");
+    assert!(!folder.path().join("data/addresses.json").exists());
+
+    // A folder that fails its own cases is another kind of fault.
+    std::fs::write(policies.join("bad.cedar"), "@id(\"all\") forbid (principal, action, resource);").unwrap();
+    assert_eq!(serve(folder.path()).wait_with_output().unwrap().status.code(), Some(4));
+}
