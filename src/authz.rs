@@ -8,6 +8,8 @@
 mod cache;
 mod facts;
 mod judge;
+#[cfg(test)]
+mod tests;
 pub mod trial;
 
 use std::sync::Arc;

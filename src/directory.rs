@@ -186,7 +186,11 @@ impl Snapshot {
     fn fold_user(&mut self, number: Number, image: &UserImage, revision: u64) {
         let roles: Vec<u32> = image.roles.iter().map(|name| self.name(name)).collect();
         let before = self.person(number).cloned();
-        let Some(mut person) = Person::new(number, image, &roles, revision) else { return };
+        let Some(mut person) = Person::new(number, image, &roles, revision) else {
+            // Whoever cannot be read is nobody: an image that was dropped might have taken rights away.
+            tracing::error!(number, "a person's record cannot be read; they are unknown from now on");
+            return self.put(number, Slot::Gone(revision));
+        };
         if let Some(before) = &before {
             if let Some(joined) = person.with_groups(before.groups(), revision) {
                 person = joined;

@@ -1,5 +1,6 @@
 //! A question to a decision, check by check in the order of the reasons.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::cache::{Key, ResourceKey, Stamped};
@@ -13,6 +14,11 @@ use crate::policy::{
 };
 use crate::telemetry::CacheUse;
 use crate::token::Identity;
+
+/// How many different accounts an endpoint without an account in its path is tried on; more deny.
+const MOST_ACCOUNTS: usize = 256;
+/// Questions with a longer context are evaluated each time, so that the cache's size is bounded in bytes, too.
+const LONGEST_KEY: usize = 1024;
 
 /// What the question is about, found in the catalogue.
 struct Found<'a> {
@@ -69,11 +75,18 @@ impl View<'_> {
                 let identity = (self.authz.verifier.verify(header, now))
                     .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
                 let Identity(name) = &identity;
-                let found = self.snapshot.user_by_id(name).or_else(|| self.snapshot.user(name));
-                found.ok_or_else(|| unknown("named by this credential"))?
+                self.named(name).ok_or_else(|| unknown("named by this credential"))?
             }
         };
         Ok(found)
+    }
+
+    /// A person by id, username or login. A text that is one person's id and another's name means nobody.
+    fn named(&self, text: &str) -> Option<&Arc<Person>> {
+        match (self.snapshot.user_by_id(text), self.snapshot.user(text)) {
+            (Some(one), Some(other)) if one.number != other.number => None,
+            (one, other) => one.or(other),
+        }
     }
 
     fn evaluate(
@@ -92,27 +105,22 @@ impl View<'_> {
         };
         let inputs = Inputs {
             view: self,
-            question,
+            context: read_context(found.action, question.context),
             found,
             known: person.map(|person| Known::new(snapshot, person)),
             account: named.map(|id| (id, snapshot.account(id).map(|account| &**account))),
             dashboard: found.dashboard || question.channel == Channel::Dashboard,
             now,
         };
+        if found.action.applies_to("Dashboard") {
+            return inputs.on(ResourceFacts::Dashboard, Some(ResourceKey::Dashboard), "dashboard");
+        }
         match (found.target, found.id.as_deref(), named) {
-            _ if found.action.resources.first().is_some_and(|kind| &**kind == "Dashboard") => {
-                inputs.on(ResourceFacts::Dashboard, Some(ResourceKey::Dashboard), "dashboard")
-            }
-            (Target::Account, Some(id), _) | (Target::Account | Target::Organization, None, Some(id)) => {
-                inputs.on_account(id)
-            }
-            (Target::Account, None, None) => Ok(self.deny(
-                denied(Reason::AccountRequired, format!("{} acts on an account; name it", found.action.name)),
-                Some(found),
-                None,
-            )),
+            (Target::Account, Some(id), _) | (Target::Account, None, Some(id)) => inputs.on_account(id),
+            (Target::Account, None, None) => inputs.without_account(),
             (Target::User, id, _) => inputs.on_user(id),
-            (Target::Organization, _, _) => inputs.on_organization(),
+            (Target::Organization, id, None) => inputs.on_organization(id),
+            (Target::Organization, id, Some(account)) => inputs.on_organization_with(id, account),
         }
     }
 
@@ -132,8 +140,12 @@ impl View<'_> {
 
 /// The resource as far as the path names it.
 fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
-    let kind = found.action.resources.first()?;
-    Some(ResourceName { kind: Arc::clone(kind), id: found.id.clone()? })
+    let kind = match found.target {
+        Target::Account => "Account",
+        Target::User => "User",
+        Target::Organization => "Organization",
+    };
+    Some(ResourceName { kind: kind.into(), id: found.id.clone()? })
 }
 
 /// Whether the person may be judged by policy at all.
@@ -183,17 +195,32 @@ fn find<'a>(bundle: &'a Bundle, asked: &Asked<'_>, strict_hosts: bool) -> Result
                 "User" => Target::User,
                 _ => Target::Organization,
             };
-            let id = id.filter(|_| target != Target::Organization);
             // Entering the dashboard is the one action that says its channel by itself.
             Ok(Found { index, action, target, id, dashboard: own == "Dashboard" })
         }
     }
 }
 
+/// The keys that the schema declares for the action. Attribute names compare without case (RFC 7643 2.1), and
+/// Cedar cannot, so `attributes` are read in lower case.
+fn read_context(action: &Action, sent: &[(String, ContextValue)]) -> Vec<(String, ContextValue)> {
+    let mut read: Vec<(String, ContextValue)> = sent.iter().filter(|(key, _)| action.reads(key)).cloned().collect();
+    for (_, value) in read.iter_mut().filter(|(key, _)| key == "attributes") {
+        let ContextValue::Set(names) = value else { continue };
+        for name in names {
+            if let ContextValue::Text(text) = name {
+                text.make_ascii_lowercase();
+            }
+        }
+    }
+    read
+}
+
 /// Everything that one evaluation takes, before its resource is known.
 struct Inputs<'a> {
     view: &'a View<'a>,
-    question: &'a Question<'a>,
+    /// What of the question's context the action reads.
+    context: Vec<(String, ContextValue)>,
     found: &'a Found<'a>,
     known: Option<Known<'a>>,
     account: Option<(&'a str, Option<&'a Account>)>,
@@ -222,7 +249,7 @@ impl Inputs<'_> {
         let asking = self.known.as_ref().map(|known| known.person);
         let snapshot = self.snapshot();
         let person = match id {
-            Some(id) => snapshot.user_by_id(id).or_else(|| snapshot.user(id)).map(|person| &**person),
+            Some(id) => self.view.named(id).map(|person| &**person),
             None => asking,
         };
         // Behind the wall a person of another organization is nobody.
@@ -236,12 +263,40 @@ impl Inputs<'_> {
         self.on(ResourceFacts::User(Box::new(target.facts())), Some(key), &person.id())
     }
 
+    /// An action on an account that names none. What is checked before the account speaks first.
+    fn without_account(&self) -> Result<Decision, Failure> {
+        let outcome = self.ask(ResourceFacts::Account(facts::unknown_account("")))?;
+        if outcome.reason < Reason::AccountRequired {
+            return Ok(self.decision(&outcome, "Account", "", false));
+        }
+        let message = format!("{} acts on an account; name it", self.found.action.name);
+        Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), None))
+    }
+
+    /// An endpoint without an account in its path, asked about one: what is forbidden on the organization is
+    /// forbidden on every account of it.
+    fn on_organization_with(&self, id: Option<&str>, account: &str) -> Result<Decision, Failure> {
+        let Some(known) = &self.known else { return self.on_account(account) };
+        let organization = self.snapshot().organization(known.person.organization);
+        let key = ResourceKey::Organization(Stamped { number: known.person.organization, stamp: 0 });
+        let asked = id.unwrap_or(organization);
+        let key = (asked == organization).then_some(key);
+        let (first, cached) = self.outcome(ResourceFacts::Organization(asked), key)?;
+        if !first.reason.permits() && !first.policies.is_empty() || asked != organization {
+            return Ok(self.decision(&first, "Organization", asked, cached));
+        }
+        self.on_account(account)
+    }
+
     /// An endpoint without an account in its path: on the organization itself, else on any granted account.
-    fn on_organization(&self) -> Result<Decision, Failure> {
+    fn on_organization(&self, id: Option<&str>) -> Result<Decision, Failure> {
         let Some(known) = &self.known else {
             return self.on(ResourceFacts::Organization(""), None, "");
         };
         let organization = self.snapshot().organization(known.person.organization);
+        if let Some(other) = id.filter(|id| *id != organization) {
+            return self.on(ResourceFacts::Organization(other), None, other);
+        }
         let stamp = known.accounts_stamp();
         let key = self.key(ResourceKey::Organization(Stamped { number: known.person.organization, stamp }));
         if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
@@ -249,27 +304,8 @@ impl Inputs<'_> {
         }
         let mut best = self.ask(ResourceFacts::Organization(organization))?;
         // A forbid on the organization holds for every account of it; only a default deny goes on.
-        let on_accounts = self.found.action.applies_to("Account");
-        if !best.reason.permits() && best.policies.is_empty() && on_accounts {
-            let mut accounts = self.snapshot().accounts_of(&known.rights).peekable();
-            if accounts.peek().is_none() && best.reason >= Reason::RoleMissing {
-                best.reason = Reason::AccountRequired;
-                best.message = "this acts on an account, and none is granted to this person".into();
-            }
-            for account in accounts {
-                let facts = facts::account(self.snapshot(), account, Some(known.person));
-                let next = self.ask(ResourceFacts::Account(facts))?;
-                let until = [best.until, next.until].into_iter().flatten().min();
-                let momentary = best.momentary || next.momentary;
-                let permits = next.reason.permits();
-                if permits || next.reason > best.reason {
-                    best = next;
-                }
-                (best.until, best.momentary) = (until, momentary);
-                if permits {
-                    break;
-                }
-            }
+        if !best.reason.permits() && best.policies.is_empty() && self.found.action.applies_to("Account") {
+            best = self.on_any_account(known, best)?;
         }
         let evaluation = Arc::new(best);
         if let Some(key) = key {
@@ -278,18 +314,75 @@ impl Inputs<'_> {
         Ok(self.decision(&evaluation, "Organization", organization, false))
     }
 
+    /// Permit if any granted account permits, else the nearest deny. Accounts with the same products are the same
+    /// to policies that name none of them.
+    fn on_any_account(&self, known: &Known<'_>, mut best: Evaluation) -> Result<Evaluation, Failure> {
+        let mut accounts = self.snapshot().accounts_of(&known.rights).peekable();
+        if accounts.peek().is_none() && best.reason >= Reason::RoleMissing {
+            best.reason = Reason::AccountRequired;
+            best.message = "this acts on an account, and none is granted to this person".into();
+        }
+        let mut seen: HashSet<&[Box<str>]> = HashSet::new();
+        let mut asked = 0;
+        for account in accounts {
+            if asked == MOST_ACCOUNTS {
+                tracing::warn!(action = %self.found.action.name, "a person has more accounts than are tried");
+                break;
+            }
+            if !self.found.action.names_accounts && !seen.insert(&account.products) {
+                continue;
+            }
+            asked += 1;
+            let facts = facts::account(self.snapshot(), account, Some(known.person));
+            let next = self.ask(ResourceFacts::Account(facts))?;
+            let until = [best.until, next.until].into_iter().flatten().min();
+            let momentary = best.momentary || next.momentary;
+            let permits = next.reason.permits();
+            if permits || next.reason > best.reason {
+                best = next;
+            }
+            (best.until, best.momentary) = (until, momentary);
+            if permits {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
     /// Evaluates on one resource, or finds what was evaluated before.
     fn on(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>, id: &str) -> Result<Decision, Failure> {
         let kind = resource.kind();
+        let (evaluation, cached) = self.outcome(resource, key)?;
+        Ok(self.decision(&evaluation, kind, id, cached))
+    }
+
+    fn outcome(
+        &self,
+        resource: ResourceFacts<'_>,
+        key: Option<ResourceKey>,
+    ) -> Result<(Arc<Evaluation>, bool), Failure> {
         let key = key.and_then(|key| self.key(key));
         if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
-            return Ok(self.decision(&kept, kind, id, true));
+            return Ok((kept, true));
         }
         let evaluation = Arc::new(self.ask(resource)?);
         if let Some(key) = key {
             self.view.authz.cache.put(key, &evaluation);
         }
-        Ok(self.decision(&evaluation, kind, id, false))
+        Ok((evaluation, false))
+    }
+
+    /// Whether resource or named account belong to another organization than the person, or to nobody.
+    fn outside(&self, resource: &ResourceFacts<'_>, account: Option<&AccountFacts<'_>>) -> bool {
+        let Some(known) = &self.known else { return false };
+        let own = self.snapshot().organization(known.person.organization);
+        let of = match resource {
+            ResourceFacts::Account(account) => account.organization,
+            ResourceFacts::User(person) => person.organization,
+            ResourceFacts::Organization(id) => id,
+            ResourceFacts::Dashboard => own,
+        };
+        of != own || account.is_some_and(|account| account.organization != own)
     }
 
     fn ask(&self, resource: ResourceFacts<'_>) -> Result<Evaluation, Failure> {
@@ -299,6 +392,7 @@ impl Inputs<'_> {
             None => facts::unknown_account(id),
         });
         let channel = if self.dashboard { Channel::Dashboard } else { Channel::Api };
+        let outside = self.outside(&resource, account.as_ref());
         let facts = Facts {
             principal: self.known.as_ref().map(Known::facts),
             resource,
@@ -306,12 +400,18 @@ impl Inputs<'_> {
             channel: channel.name(),
             now: self.now,
         };
-        let evaluation = self.view.serving.bundle.evaluate(self.found.action, &facts, self.question.context);
+        let evaluation = self.view.serving.bundle.evaluate(self.found.action, &facts, &self.context);
         match evaluation {
-            Ok(evaluation) => {
+            Ok(mut evaluation) => {
                 if !evaluation.errors.is_empty() {
                     self.view.authz.metrics.policy_error();
                     tracing::error!(action = %self.found.action.name, errors = ?evaluation.errors, "a policy erred");
+                }
+                // The wall does not depend on a policy; what is checked before it keeps its say.
+                if outside && evaluation.reason > Reason::AccountNotGranted {
+                    evaluation.reason = Reason::AccountNotGranted;
+                    evaluation.message = "this lies outside the organization of the person who asks".into();
+                    evaluation.policies = Arc::new([]);
                 }
                 Ok(evaluation)
             }
@@ -332,6 +432,11 @@ impl Inputs<'_> {
         if self.account.is_some() && account.is_none() {
             return None;
         }
+        // Of one unambiguous form: nested texts are escaped.
+        let context: Option<Box<str>> = (!self.context.is_empty()).then(|| format!("{:?}", self.context).into());
+        if context.as_ref().is_some_and(|context| context.len() > LONGEST_KEY) {
+            return None;
+        }
         Some(Key {
             generation: self.view.serving.generation,
             action: self.found.index,
@@ -340,7 +445,7 @@ impl Inputs<'_> {
             resource,
             account,
             dashboard: self.dashboard,
-            context: (!self.question.context.is_empty()).then(|| format!("{:?}", self.question.context).into()),
+            context,
         })
     }
 

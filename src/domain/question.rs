@@ -48,6 +48,8 @@ pub enum ContextValue {
     Set(Vec<ContextValue>),
     /// A record of values.
     Record(Vec<(String, ContextValue)>),
+    /// A number that policies have no type for: a fraction, or one beyond 64 bits.
+    OtherNumber,
 }
 
 /// One question.

@@ -17,6 +17,9 @@ use crate::http::{Refusal, Request, Response, StatusCode, respond};
 /// The most questions in one batch.
 pub const LARGEST_BATCH: usize = 1000;
 
+/// A JSON object.
+type Members = serde_json::Map<String, serde_json::Value>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct QuestionBody<'a> {
@@ -30,7 +33,7 @@ struct QuestionBody<'a> {
     resource: Option<ResourceBody<'a>>,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    context: Option<serde_json::Map<String, serde_json::Value>>,
+    context: Option<Members>,
     #[serde(borrow)]
     min_revision: Option<Cow<'a, str>>,
 }
@@ -73,7 +76,7 @@ struct BatchBody<'a> {
     subject: Option<&'a RawValue>,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    context: Option<serde_json::Map<String, serde_json::Value>>,
+    context: Option<Members>,
     #[serde(borrow)]
     questions: Vec<&'a RawValue>,
 }
@@ -110,7 +113,7 @@ struct ResourceAnswer<'a> {
 struct Defaults<'a> {
     subject: Option<&'a SubjectBody<'a>>,
     channel: Option<&'a str>,
-    context: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    context: Option<&'a Members>,
 }
 
 /// `POST /v1/authorize`.
@@ -124,7 +127,7 @@ pub async fn authorize(gate: &Gate, request: &Request) -> Response {
 async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     gate.admit(request)?;
     let body: QuestionBody<'_> = parse(&request.body)?;
-    let context = context(body.context.as_ref(), None)?;
+    let context = context(body.context.as_ref(), None);
     let question = question(&body, &Defaults::default(), &context)?;
     let decision = gate.decide(&question).await.map_err(|failure| refuse(&failure))?;
     let id = gate.authz.decision_id();
@@ -168,7 +171,7 @@ fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
         }
         let one = || -> Result<String, Refusal> {
             let body: QuestionBody<'_> = parse(raw.get().as_bytes())?;
-            let context = context(body.context.as_ref(), defaults.context)?;
+            let context = context(body.context.as_ref(), defaults.context);
             let question = question(&body, &defaults, &context)?;
             let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
             to_json(&decision, &gate.authz.decision_id())
@@ -242,43 +245,27 @@ fn revision(text: &str) -> Result<Revision, Refusal> {
     text.parse().map_err(wrong)
 }
 
-/// The question's own keys win over the batch's.
-fn context(
-    own: Option<&serde_json::Map<String, serde_json::Value>>,
-    default: Option<&serde_json::Map<String, serde_json::Value>>,
-) -> Result<Vec<(String, ContextValue)>, Refusal> {
-    let own_keys = own.into_iter().flatten();
+/// The question's own keys win over the batch's, and a null takes the batch's key away.
+fn context(own: Option<&Members>, default: Option<&Members>) -> Vec<(String, ContextValue)> {
     let inherited =
         default.into_iter().flatten().filter(|(key, _)| own.is_none_or(|own| !own.contains_key(key.as_str())));
-    own_keys
-        .chain(inherited)
-        .filter_map(|(key, value)| Some(value_of(key, value).transpose()?.map(|v| (key.clone(), v))))
-        .collect()
+    let all = own.into_iter().flatten().chain(inherited);
+    all.filter_map(|(key, value)| Some((key.clone(), value_of(value)?))).collect()
 }
 
-/// Cedar has neither null nor fractions: a null counts as left out, a fraction is refused.
-fn value_of(key: &str, value: &serde_json::Value) -> Result<Option<ContextValue>, Refusal> {
+/// Cedar has neither null nor fractions: a null counts as left out; what a declared key may hold is the schema's to say.
+fn value_of(value: &serde_json::Value) -> Option<ContextValue> {
     use serde_json::Value;
-    Ok(Some(match value {
-        Value::Null => return Ok(None),
+    Some(match value {
+        Value::Null => return None,
         Value::Bool(truth) => ContextValue::Boolean(*truth),
         Value::String(text) => ContextValue::Text(text.clone()),
-        Value::Number(number) => {
-            let whole = number.as_i64();
-            let wrong = || Refusal::bad_request(format!("context.{key} must be a whole number within 64 bits"));
-            ContextValue::Integer(whole.ok_or_else(wrong)?)
-        }
-        Value::Array(items) => {
-            let members: Result<Vec<_>, _> = items.iter().map(|item| value_of(key, item)).collect();
-            ContextValue::Set(members?.into_iter().flatten().collect())
-        }
-        Value::Object(fields) => {
-            let fields: Result<Vec<_>, _> = (fields.iter())
-                .filter_map(|(name, field)| Some(value_of(name, field).transpose()?.map(|v| (name.clone(), v))))
-                .collect();
-            ContextValue::Record(fields?)
-        }
-    }))
+        Value::Number(number) => number.as_i64().map_or(ContextValue::OtherNumber, ContextValue::Integer),
+        Value::Array(items) => ContextValue::Set(items.iter().filter_map(value_of).collect()),
+        Value::Object(fields) => ContextValue::Record(
+            fields.iter().filter_map(|(name, field)| Some((name.clone(), value_of(field)?))).collect(),
+        ),
+    })
 }
 
 const fn verdict_name(verdict: Verdict) -> &'static str {

@@ -15,6 +15,8 @@ pub(super) struct Analysis {
     pub(super) products: Vec<String>,
     /// How the outcome depends on the time.
     pub(super) time: TimeDependence,
+    /// Whether an account is named by its id, in the scope or in a condition.
+    pub(super) names_accounts: bool,
 }
 
 /// How an outcome depends on the time.
@@ -56,7 +58,7 @@ pub(super) fn analyse(policy: &Policy, json: &Value) -> Analysis {
         | PrincipalConstraint::Is(_)
         | PrincipalConstraint::IsIn(..) => None,
     };
-    let mut analysis = Analysis { role, ..Analysis::default() };
+    let mut analysis = Analysis { role, names_accounts: names(json, "Account"), ..Analysis::default() };
     for condition in json.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let body = condition.get("body").unwrap_or(&Value::Null);
         if condition.get("kind").and_then(Value::as_str) == Some("when") {
@@ -65,6 +67,18 @@ pub(super) fn analyse(policy: &Policy, json: &Value) -> Analysis {
         analysis.time = analysis.time.and(&time_dependence(body));
     }
     analysis
+}
+
+/// Whether an entity of this type stands anywhere in the value, as `{"type": …, "id": …}`.
+fn names(value: &Value, kind: &str) -> bool {
+    match value {
+        Value::Object(map) => {
+            (map.get("type").and_then(Value::as_str) == Some(kind) && map.contains_key("id"))
+                || map.values().any(|child| names(child, kind))
+        }
+        Value::Array(items) => items.iter().any(|child| names(child, kind)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Follows the conjunction; whatever stands below an "or", a "not" or an "if" is not needed on every way.
@@ -186,6 +200,16 @@ mod tests {
         assert_eq!(channel.time, TimeDependence::Never);
         let whole = of(r#"permit (principal, action, resource) when { [context].contains(context) };"#);
         assert_eq!(whole.time, TimeDependence::Always);
+    }
+
+    #[test]
+    fn sees_accounts_that_are_named() {
+        assert!(of(r#"permit (principal, action, resource == Account::"100");"#).names_accounts);
+        assert!(of(r#"permit (principal, action, resource) when { resource == Account::"100" };"#).names_accounts);
+        assert!(
+            !of(r#"permit (principal, action, resource is Account) when { principal.accounts.contains(resource) };"#)
+                .names_accounts
+        );
     }
 
     #[test]

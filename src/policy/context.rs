@@ -21,6 +21,9 @@ pub(super) enum Shape {
     Other,
 }
 
+/// Keys of the context that the server says, whatever a client sends.
+pub(super) const RESERVED: [&str; 3] = ["channel", "now", "account"];
+
 /// The keys that one action's context declares.
 pub(super) type Shapes = BTreeMap<String, Shape>;
 

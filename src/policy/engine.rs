@@ -126,7 +126,7 @@ impl Bundle {
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
     ) -> Result<Context, PolicyFailure> {
-        let mut pairs = context::express(&action.shapes, sent, &["channel", "now", "account"])?;
+        let mut pairs = context::express(&action.shapes, sent, &context::RESERVED)?;
         let mut know = |key: &str, value: RestrictedExpression| {
             if action.shapes.contains_key(key) {
                 pairs.push((key.to_owned(), value));

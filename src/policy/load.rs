@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 
 use super::analysis::TimeDependence;
-use super::context::{self, Shapes};
+use super::context::{self, RESERVED, Shapes};
 use super::declarations::{Catalogue, Declarations};
 use super::entities::action_uid;
 use super::policies::{self, Loaded};
@@ -50,6 +50,8 @@ pub struct Action {
     /// Indices of the permits that could apply to any of its resource types.
     pub(super) permits: Vec<usize>,
     pub(super) time: TimeDependence,
+    /// Whether a policy that can apply names an account by its id.
+    pub names_accounts: bool,
 }
 
 impl Bundle {
@@ -153,6 +155,11 @@ impl Bundle {
 }
 
 impl Action {
+    /// Whether the action reads this key of a question's context; what the server itself knows is not among them.
+    pub fn reads(&self, key: &str) -> bool {
+        !RESERVED.contains(&key) && self.shapes.contains_key(key)
+    }
+
     /// Whether the action can act on this entity type.
     pub fn applies_to(&self, kind: &str) -> bool {
         self.resources.iter().any(|one| &**one == kind)
@@ -185,6 +192,7 @@ impl Action {
         let mut candidates = HashMap::new();
         let mut permits = Vec::new();
         let mut time = TimeDependence::Never;
+        let mut names_accounts = false;
         for kind in &resources {
             let chosen: Vec<usize> = (policies.iter().enumerate())
                 .filter(|(_, loaded)| in_scope(loaded, kind))
@@ -193,6 +201,7 @@ impl Action {
             for index in &chosen {
                 let Some(loaded) = policies.get(*index) else { continue };
                 time = time.and(&loaded.analysis.time);
+                names_accounts |= loaded.analysis.names_accounts;
                 if loaded.effect == Effect::Permit && !permits.contains(index) {
                     permits.push(*index);
                 }
@@ -209,6 +218,7 @@ impl Action {
             candidates,
             permits,
             time,
+            names_accounts,
         }
     }
 }

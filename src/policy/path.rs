@@ -44,6 +44,9 @@ pub enum PathFault {
     /// `%2f`, `%5c`, `%25`, `%00`, `%3b`, control characters.
     #[error("the path holds an encoded `/`, `\\`, `%`, `;` or control character")]
     EncodedDelimiter,
+    /// `%c0%ae`: escapes that are not UTF-8, which a lenient reader may take for something else.
+    #[error("the path holds escapes that are not UTF-8")]
+    NotUtf8,
     /// `%6f`, `%2e`: letters, digits, `-`, `.`, `_`, `~` need no encoding, and encoding them hides a literal.
     #[error("the path holds an encoded letter, digit, `-`, `.`, `_` or `~`; send it as it is")]
     EncodedUnreserved,
@@ -65,6 +68,7 @@ impl<'a> CanonicalPath<'a> {
                 match segment {
                     "" => return Err(PathFault::EmptySegment),
                     "." | ".." => return Err(PathFault::DotSegment),
+                    encoded if encoded.contains('%') && decode(encoded).is_none() => return Err(PathFault::NotUtf8),
                     _ => {}
                 }
             }
@@ -170,6 +174,7 @@ mod tests {
         assert_eq!(fault("/api/ü"), PathFault::RawCharacter);
         assert_eq!(fault("/api/%"), PathFault::BadEscape);
         assert_eq!(fault("/api/%zz"), PathFault::BadEscape);
+        assert_eq!(fault("/api/%c0%ae%c0%ae%c0%afx"), PathFault::NotUtf8);
         assert_eq!(fault(&format!("/{}", "a".repeat(LONGEST_PATH))), PathFault::TooLong);
     }
 

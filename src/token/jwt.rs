@@ -111,6 +111,10 @@ impl Verifier {
             return Err(CredentialFault::Unreadable);
         }
         let head = jsonwebtoken::decode_header(token).map_err(|_| CredentialFault::Unreadable)?;
+        // RFC 7515 4.1.11: whoever does not understand what `crit` names must refuse; nothing is understood here.
+        if head.crit.is_some() {
+            return Err(CredentialFault::Unreadable);
+        }
         // Only to choose the keys; nothing of it is believed before the signature holds.
         let unverified: Value =
             jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| CredentialFault::Unreadable)?;

@@ -77,7 +77,7 @@ fn a_good_edit_takes_effect_and_a_bad_one_leaves_the_last_good_bundle() {
     let forbid = "@id(\"closed\") @title(\"Closed for today.\") forbid (principal, action, resource);";
     std::fs::write(policies.join("closed.cedar"), forbid).unwrap();
     let mut operator = server.doors.operator();
-    let mut reload = || operator.try_call("POST", "/manage/v1/policies/reload", &json!({})).unwrap();
+    let mut reload = || operator.try_call("POST", "policies/reload", &json!({})).unwrap();
     assert_eq!(reload().status, 200);
     let closed = ask(&mut gate);
     assert_eq!((&closed["reason"]["code"], &closed["policies"]), (&json!("forbidden"), &json!(["closed"])));
