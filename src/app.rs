@@ -56,7 +56,7 @@ pub enum StartError {
     #[error("{} cannot serve:\n{}", .0, .1.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Policies(Source, Vec<Diagnostic>),
     /// The policy bundle's own tests.
-    #[error("{0} fails its own tests:\n{1}")]
+    #[error("{0}: the bundle's own tests fail:\n{1}")]
     PolicyTests(Source, String),
     /// The ledger.
     #[error("{0}")]

@@ -51,7 +51,8 @@ fn finish(verdict: Verdict, out: &mut Out) -> Exit {
         Ok(Exit::Success) if out.failed() => Exit::Failure,
         Ok(exit) => exit,
         Err(fault) => {
-            out.say(&format!("cedargate: {}", fault.message));
+            // One line for each fault; what a line holds is escaped.
+            format!("cedargate: {}", fault.message).lines().for_each(|line| out.say(line));
             fault.exit
         }
     }
