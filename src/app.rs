@@ -38,11 +38,13 @@ pub struct Seams {
     pub sources: Sources,
     /// Wraps the step that brings a commit into the directory, so that a test can show that it is needed.
     pub apply: Box<dyn FnOnce(ApplyHook) -> ApplyHook + Send>,
+    /// What the process counts; the log, which begins before everything else, counts its losses here.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Seams {
     fn default() -> Self {
-        Self { sources: Sources::system(), apply: Box::new(|hook| hook) }
+        Self { sources: Sources::system(), apply: Box::new(|hook| hook), metrics: Arc::new(Metrics::new(&[])) }
     }
 }
 
@@ -106,8 +108,7 @@ pub struct App {
 impl App {
     /// Builds everything from the settings. Blocking work happens on the calling thread; call it once, at start.
     pub fn build(config: &Config, seams: Seams) -> Result<Self, StartError> {
-        let Seams { sources, apply } = seams;
-        let metrics = Arc::new(Metrics::new(&[]));
+        let Seams { sources, apply, metrics } = seams;
         let verifier = Arc::new(verifier(config)?);
         let source = policy::source(config.policies.as_deref());
         let bundle = policy::load_and_try(&source)?;
@@ -247,9 +248,8 @@ fn open_ledger(
 }
 
 /// Begins to log as the settings say; lasts as long as the guard.
-pub fn start_log(config: &Config) -> Result<LogGuard, StartError> {
-    let lost = Metrics::new(&[]).log_lost();
-    crate::telemetry::log::start(&config.log, lost).map_err(|error| StartError::Config(error.to_string()))
+pub fn start_log(config: &Config, metrics: &Metrics) -> Result<LogGuard, StartError> {
+    crate::telemetry::log::start(&config.log, metrics.log_lost()).map_err(|error| StartError::Config(error.to_string()))
 }
 
 /// Opens the ledger of a server that does not run and checks all of it.

@@ -63,14 +63,14 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
     let data = common.data.as_deref();
     let client = Client { common: &common, environment, transport };
     match verb {
-        Verb::Serve(flags) => linked::serve(out, &flags, data, environment),
+        Verb::Serve(flags) => linked::serve(out, &flags, data),
         Verb::Demo { once } => linked::demo(out, once),
         Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, folder.policies.as_deref()),
         Verb::Policy(Policy::Test(folder)) => linked::policy_test(out, folder.policies.as_deref()),
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),
-        Verb::Config(Config::Show(flags)) => linked::config_show(out, &flags, data, environment),
-        Verb::Config(Config::Check(flags)) => linked::config_check(out, &flags, data, environment),
-        Verb::Ledger(Ledger::Check(flags)) => linked::ledger_check(out, &flags, data, environment),
+        Verb::Config(Config::Show(flags)) => linked::config_show(out, &flags, data),
+        Verb::Config(Config::Check(flags)) => linked::config_check(out, &flags, data),
+        Verb::Ledger(Ledger::Check(flags)) => linked::ledger_check(out, &flags, data),
         Verb::Completions { shell } => local::completions(out, shell),
         Verb::Man { directory } => local::man(out, directory.as_deref()),
         Verb::Version => local::version(out),

@@ -7,19 +7,20 @@ use serde_json::json;
 use super::arguments::Serve;
 use super::exit::Exit;
 use super::output::{Out, OutputFormat};
-use super::remote::{Environment, Fault};
+use super::remote::Fault;
 use super::session::Verdict;
 use crate::app::{self, App, Seams, StartError};
 use crate::config::{self, Config, Overrides};
 use crate::policy::Bundle;
 
 /// `serve`
-pub fn serve(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
-    let config = settings(flags, data, environment)?;
-    let _log = app::start_log(&config).map_err(start_fault)?;
+pub fn serve(out: &mut Out, flags: &Serve, data: Option<&Path>) -> Verdict {
+    let config = settings(flags, data)?;
+    let seams = Seams::default();
+    let _log = app::start_log(&config, &seams.metrics).map_err(start_fault)?;
     let runtime = runtime()?;
     runtime.block_on(async {
-        let app = App::build(&config, Seams::default()).map_err(start_fault)?;
+        let app = App::build(&config, seams).map_err(start_fault)?;
         let addresses = app.addresses();
         out.line(&format!("front  {}/scim/v2", addresses.front));
         out.line(&format!("gate   {}/v1/authorize", addresses.gate));
@@ -118,8 +119,8 @@ pub fn policy_schema(out: &mut Out, folder: Option<&Path>) -> Verdict {
 }
 
 /// `config show`
-pub fn config_show(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
-    let config = settings(flags, data, environment)?;
+pub fn config_show(out: &mut Out, flags: &Serve, data: Option<&Path>) -> Verdict {
+    let config = settings(flags, data)?;
     match out.format {
         OutputFormat::Table => {
             let rows: Vec<Vec<String>> = (config.settings().iter())
@@ -138,15 +139,15 @@ pub fn config_show(out: &mut Out, flags: &Serve, data: Option<&Path>, environmen
 }
 
 /// `config check`
-pub fn config_check(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
-    settings(flags, data, environment)?;
+pub fn config_check(out: &mut Out, flags: &Serve, data: Option<&Path>) -> Verdict {
+    settings(flags, data)?;
     out.line("the configuration is sound");
     Ok(Exit::Success)
 }
 
 /// `ledger check`
-pub fn ledger_check(out: &mut Out, flags: &Serve, data: Option<&Path>, environment: &Environment) -> Verdict {
-    let config = settings(flags, data, environment)?;
+pub fn ledger_check(out: &mut Out, flags: &Serve, data: Option<&Path>) -> Verdict {
+    let config = settings(flags, data)?;
     let head = app::check_ledger(&config).map_err(start_fault)?;
     match out.format {
         OutputFormat::Table => out.line(&format!("the ledger is whole, up to revision {}", head.revision)),
@@ -156,7 +157,7 @@ pub fn ledger_check(out: &mut Out, flags: &Serve, data: Option<&Path>, environme
 }
 
 /// File, environment and flags together.
-fn settings(flags: &Serve, data: Option<&Path>, _environment: &Environment) -> Result<Config, Fault> {
+fn settings(flags: &Serve, data: Option<&Path>) -> Result<Config, Fault> {
     let invalid = |faults: config::Faults| Fault::of(Exit::Invalid, faults.to_string());
     let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
     let overrides = Overrides {
