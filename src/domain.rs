@@ -12,5 +12,5 @@ mod reason;
 pub use change::{AccountImage, Change, GroupImage, Image, MemberChange, OrganizationImage, Revision, UserImage};
 pub use decision::{Decision, ResourceName, Verdict};
 pub use person::{AccessMethods, AdministrationLevel, Channel, Number, Timestamp, fold};
-pub use question::{Asked, ContextValue, Question, Subject};
+pub use question::{Asked, ContextValue, EntityName, Question, Subject};
 pub use reason::Reason;

@@ -77,6 +77,10 @@ impl View<'_> {
                 let Identity(name) = &identity;
                 self.named(name).ok_or_else(|| unknown("named by this credential"))?
             }
+            Subject::Entity(name) if name.kind == "User" => {
+                self.named(name.id).ok_or_else(|| unknown("of this id or username"))?
+            }
+            Subject::Entity(_) => return Err(unknown("of this type")),
         };
         Ok(found)
     }
@@ -177,14 +181,16 @@ fn find<'a>(bundle: &'a Bundle, asked: &Asked<'_>, strict_hosts: bool) -> Result
             let id = (matched.target != Target::Organization).then_some(matched.id);
             Ok(Found { index: matched.action, action, target: matched.target, id, dashboard: false })
         }
-        Asked::Action { action: name, resource } => {
+        Asked::Action { action: name, resource, .. } => {
             let index =
                 bundle.action_named(name).ok_or_else(|| no_route("no action of the catalogue has this name".into()))?;
             let action = bundle.action(index).ok_or_else(missing)?;
             let own = action.resources.first().map_or("", |kind| &**kind);
             let (kind, id) = match resource {
                 None => (own, None),
-                Some((kind, id)) if action.resources.iter().any(|one| &**one == kind) => (kind, Some(id.to_owned())),
+                Some(named) if action.resources.iter().any(|one| &**one == named.kind) => {
+                    (named.kind, Some(named.id.to_owned()))
+                }
                 Some(_) => {
                     let kinds: Vec<&str> = action.resources.iter().map(|kind| &**kind).collect();
                     return Err(malformed(format!("{name} acts on {}", kinds.join(" or "))));

@@ -7,8 +7,9 @@ use super::{Authz, AuthzConfig};
 use crate::clock::{HandClock, SeededRandom, Sources};
 use crate::directory::Directory;
 use crate::domain::{
-    AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, ContextValue, Decision, GroupImage,
-    Image, MemberChange, Number, OrganizationImage, Question, Reason, Revision, Subject, Timestamp, UserImage,
+    AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, ContextValue, Decision, EntityName,
+    GroupImage, Image, MemberChange, Number, OrganizationImage, Question, Reason, Revision, Subject, Timestamp,
+    UserImage,
 };
 use crate::policy::{Bundle, Live, Source};
 use crate::telemetry::Metrics;
@@ -117,7 +118,11 @@ fn the_wall_between_organizations_needs_no_policy() {
         assert_eq!(world.get(path), Reason::AccountNotGranted, "{path}, once more");
     }
     let named = |id: &str| {
-        let asked = Asked::Action { action: "createUser", resource: Some(("Organization", id)) };
+        let asked = Asked::Action {
+            action: "createUser",
+            properties: &[],
+            resource: Some(EntityName::new("Organization", id)),
+        };
         world.ask(asked, &[])
     };
     assert_eq!(named("acme").reason, Reason::Policy);
@@ -172,7 +177,7 @@ fn an_account_that_is_not_named_is_asked_for_after_what_is_checked_before() {
         r#"{EVERYTHING} @id("shut") @reason("wrong-access-method") forbid (principal, action, resource)
             when {{ context.channel == "dashboard" }};"#
     ));
-    let asked = Asked::Action { action: "createOrder", resource: None };
+    let asked = Asked::Action { action: "createOrder", properties: &[], resource: None };
     assert_eq!(world.ask(asked, &[]).reason, Reason::AccountRequired);
     let question = Question {
         subject: Subject::User("mia"),

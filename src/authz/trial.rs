@@ -7,8 +7,8 @@ use super::{Authz, AuthzConfig};
 use crate::clock::{HandClock, SeededRandom, Sources};
 use crate::directory::Directory;
 use crate::domain::{
-    AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, ContextValue, GroupImage, Image,
-    MemberChange, Number, OrganizationImage, Question, Revision, Subject, Timestamp, UserImage, Verdict,
+    AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, ContextValue, EntityName, GroupImage,
+    Image, MemberChange, Number, OrganizationImage, Question, Revision, Subject, Timestamp, UserImage, Verdict,
 };
 use crate::policy::trial::{Asking, Case, CaseFile, PersonCase};
 use crate::policy::{Bundle, Live};
@@ -77,7 +77,8 @@ impl World {
             }
             (None, action) => Asked::Action {
                 action: action.as_deref().unwrap_or(""),
-                resource: case.resource.as_ref().map(|resource| (resource.kind.as_str(), resource.id.as_str())),
+                properties: &[],
+                resource: case.resource.as_ref().map(|resource| EntityName::new(&resource.kind, &resource.id)),
             },
         };
         let channel = if case.channel.as_deref() == Some("dashboard") { Channel::Dashboard } else { Channel::Api };

@@ -3,6 +3,25 @@
 use super::change::Revision;
 use super::person::Channel;
 
+/// An entity as a question names it.
+#[derive(Clone, Copy, Debug)]
+pub struct EntityName<'a> {
+    /// The entity type, as declared in the schema or as the bundle's table of names translates it.
+    pub kind: &'a str,
+    /// The id within the type.
+    pub id: &'a str,
+    /// Attributes that the question gives. Only those are read that the schema leaves to requests; what SCIM or the
+    /// bundle's static entities own is never overridden.
+    pub properties: &'a [(String, ContextValue)],
+}
+
+impl<'a> EntityName<'a> {
+    /// An entity named without properties.
+    pub const fn new(kind: &'a str, id: &'a str) -> Self {
+        Self { kind, id, properties: &[] }
+    }
+}
+
 /// Whom the question is about.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
@@ -12,6 +31,9 @@ pub enum Subject<'a> {
     Id(&'a str),
     /// The caller's `Authorization` header, still to be verified.
     Authorization(&'a str),
+    /// An entity of any type of the bundle's schema (AuthZEN). In the dashboard's bundle a `User` is found by id,
+    /// username or login.
+    Entity(EntityName<'a>),
 }
 
 /// What is asked.
@@ -30,8 +52,10 @@ pub enum Asked<'a> {
     Action {
         /// As declared in the routes or the schema.
         action: &'a str,
-        /// Entity type and id; absent for actions that need none.
-        resource: Option<(&'a str, &'a str)>,
+        /// Properties of the action (AuthZEN); read where the schema declares `context.action`.
+        properties: &'a [(String, ContextValue)],
+        /// Absent for actions that need none.
+        resource: Option<EntityName<'a>>,
     },
 }
 

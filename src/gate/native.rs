@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Gate, refuse};
-use crate::domain::{Asked, Channel, ContextValue, Decision, Question, Revision, Subject, Verdict};
+use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject, Verdict};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 
 /// The most questions in one batch.
@@ -204,8 +204,8 @@ fn question<'a>(
             Asked::Request { method: &request.method, host: request.host.as_deref(), path: &request.path }
         }
         (None, Some(action)) => {
-            let resource = body.resource.as_ref().map(|resource| (&*resource.kind, &*resource.id));
-            Asked::Action { action, resource }
+            let resource = body.resource.as_ref().map(|resource| EntityName::new(&resource.kind, &resource.id));
+            Asked::Action { action, properties: &[], resource }
         }
         (Some(_), _) => {
             return Err(Refusal::bad_request("give either `request` or `action` with `resource`, not both"));

@@ -7,6 +7,7 @@ mod api;
 mod http;
 mod process;
 mod seed;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,8 @@ pub use api::{Answer, Asker, Operator, Provisioner, question};
 pub use http::{Client, Reply, read as read_reply};
 pub use process::InProcess;
 pub use seed::{Dice, days_ago, report, test_seed};
+#[allow(unused_imports, reason = "the gateway and conformance tests are its users")]
+pub use tools::outside_program;
 
 /// How often a starting server is looked at, and how many times.
 const GLANCE: Duration = Duration::from_millis(5);
