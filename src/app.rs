@@ -6,6 +6,7 @@
 
 pub mod demo;
 mod files;
+mod keys;
 pub mod policy;
 mod tls;
 
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::authz::{Authz, AuthzConfig};
 use crate::clock::Sources;
-use crate::config::{Config, IssuerKeys, StoreLocation};
+use crate::config::{Config, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
@@ -28,7 +29,6 @@ use crate::scim::Scim;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
 use crate::telemetry::{Health, LogGuard, Metrics};
-use crate::token::{IssuerConfig, Verifier};
 
 pub use files::Addresses;
 
@@ -104,13 +104,15 @@ pub struct App {
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
     certificates: Arc<tls::Certificates>,
+    keys: keys::Keeping,
 }
 
 impl App {
     /// Builds everything from the settings. Blocking work happens on the calling thread; call it once, at start.
     pub fn build(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let Seams { sources, apply, metrics } = seams;
-        let verifier = Arc::new(verifier(config)?);
+        let (verifier, key_places) = keys::load(config, &*sources.clock)?;
+        let verifier = Arc::new(verifier);
         let certificates = Arc::new(tls::Certificates::load(config)?);
         let source = policy::source(config.policies.as_deref());
         let bundle = policy::load_and_try(&source)?;
@@ -122,11 +124,13 @@ impl App {
         let (store, directory) = open_ledger(config, &sources, &fatal, &metrics, apply)?;
         let authz_config =
             AuthzConfig { cache_entries: config.decision.cache_entries, strict_hosts: config.decision.strict_hosts };
+        let keys = keys::Keeping::new(Arc::clone(&verifier), key_places, Arc::clone(&sources.clock));
         let authz =
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
-        let health = Arc::new(health(&reloader, &certificates, &integrity));
+        let health = health(&reloader, &integrity);
+        let health = Arc::new(keys.concern(certificates.concern(health)));
 
         let bound = bind(config, &certificates)?;
         let addresses = Addresses::of(&bound);
@@ -143,7 +147,20 @@ impl App {
         let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
-        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader, certificates })
+        Ok(Self {
+            addresses,
+            data,
+            listeners,
+            tables,
+            health,
+            store,
+            authz,
+            fatal,
+            integrity,
+            reloader,
+            certificates,
+            keys,
+        })
     }
 
     /// Where the listeners are.
@@ -163,7 +180,8 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, .. } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, keys, .. } =
+            self;
         let (stopping, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (bound, service) in listeners {
@@ -179,6 +197,7 @@ impl App {
             .spawn(move || check_integrity(&*store, &integrity))
             .map_err(|error| StartError::Internal(error.to_string()))?;
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
+        let keys = keys.spawn();
         let renewing = tokio::spawn(tls::keep_renewing(certificates));
         let failed = tokio::select! {
             () = stop => false,
@@ -195,29 +214,10 @@ impl App {
         }
         reloading.abort();
         renewing.abort();
+        keys.abort();
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }
-}
-
-fn verifier(config: &Config) -> Result<Verifier, StartError> {
-    let mut issuers = Vec::new();
-    for issuer in &config.issuers {
-        let IssuerKeys::File(jwks_file) = &issuer.keys else {
-            let message =
-                format!("token issuer `{}`: keys by address are not fetched yet; use jwks_file", issuer.issuer);
-            return Err(StartError::Config(message));
-        };
-        issuers.push(IssuerConfig {
-            issuer: issuer.issuer.clone(),
-            audiences: issuer.audiences.clone(),
-            algorithms: issuer.algorithms.clone(),
-            jwks_file: jwks_file.clone(),
-            claim: issuer.subject.clone(),
-        });
-    }
-    Verifier::new(&issuers)
-        .map_err(|faults| StartError::Config(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 fn open_ledger(
@@ -275,18 +275,12 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(
-    reloader: &Arc<policy::Reloader>,
-    certificates: &Arc<tls::Certificates>,
-    integrity: &Arc<Mutex<Result<(), String>>>,
-) -> Health {
-    let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
-    let integrity = Arc::clone(integrity);
+fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>) -> Health {
+    let (reloader, integrity) = (Arc::clone(reloader), Arc::clone(integrity));
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
-        .concern("certificates", move || certificates.last_refusal())
 }
 
 fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question};
+use crate::domain::{Decision, Question, Reason};
 use crate::http::{Method, Refusal, Request, Router, later, now};
 use crate::token::SharedToken;
 
@@ -64,8 +64,20 @@ impl Gate {
         }
     }
 
-    /// Decides, waiting a little for a revision that is still on its way.
+    /// Decides, waiting a little for a revision or for an issuer's keys that are still on their way.
     async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        let mut decision = self.decide_when_fresh(question).await;
+        // Once for a fetch that was under way, which may have begun too early, and once for one of its own.
+        for _ in 0..2 {
+            let refused = decision.as_ref().is_ok_and(|decision| decision.reason == Reason::Unauthenticated);
+            let Some(newer) = refused.then(|| self.authz.newer_keys(&question.subject)).flatten() else { break };
+            newer.await;
+            decision = self.decide_when_fresh(question).await;
+        }
+        decision
+    }
+
+    async fn decide_when_fresh(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         let mut waited = Duration::ZERO;
         loop {
             match self.authz.decide(question) {

@@ -13,7 +13,7 @@ use crate::policy::{
     ResourceFacts, Target,
 };
 use crate::telemetry::CacheUse;
-use crate::token::Identity;
+use crate::token::{CredentialFault, Identity, NamedBy};
 
 /// How many different accounts an endpoint without an account in its path is tried on; more deny.
 const MOST_ACCOUNTS: usize = 256;
@@ -71,18 +71,27 @@ impl View<'_> {
         let found = match subject {
             Subject::User(name) => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
             Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
-            Subject::Authorization(header) => {
-                let identity = (self.authz.verifier.verify(header, now))
-                    .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let Identity(name) = &identity;
-                self.named(name).ok_or_else(|| unknown("named by this credential"))?
-            }
+            Subject::Authorization(header) => self.identified(self.authz.verifier.verify(header, now))?,
+            Subject::Claims(claims) => self.identified(self.authz.verifier.identify(claims, now))?,
+            Subject::Principal(name) => self.identified(self.authz.verifier.identify_principal(name))?,
             Subject::Entity(name) if name.kind == "User" => {
                 self.named(name.id).ok_or_else(|| unknown("of this id or username"))?
             }
             Subject::Entity(_) => return Err(unknown("of this type")),
         };
         Ok(found)
+    }
+
+    /// The person whom a verified credential names, looked up anew each time: what was verified a moment ago grants
+    /// nothing to somebody who has gone since.
+    fn identified(&self, identity: Result<Identity, CredentialFault>) -> Result<&Arc<Person>, Denied> {
+        let Identity { by, name } = identity.map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
+        let found = match by {
+            NamedBy::Username => self.snapshot.user(&name),
+            NamedBy::Id => self.snapshot.user_by_id(&name),
+            NamedBy::ExternalId { connection } => self.snapshot.user_by_external_id(&connection, &name),
+        };
+        found.ok_or_else(|| denied(Reason::UnknownUser, "nobody named by this credential is provisioned here"))
     }
 
     /// A person by id, username or login. A text that is one person's id and another's name means nobody.
