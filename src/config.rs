@@ -4,6 +4,7 @@
 //! a process with a fault does not start (exit code 3). Unknown keys are faults. This room reads settings and
 //! the files that hold secrets; it starts nothing and knows no room beyond the types of its settings.
 
+mod gate;
 mod read;
 mod reader;
 mod source;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 pub use source::{ConfigFile, Origin, read_file};
 
+use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress, TlsFiles};
 use crate::telemetry::LogConfig;
 use crate::token::TokenConfig;
@@ -99,13 +101,6 @@ pub enum UsernameChange {
     Reject,
 }
 
-/// Who may ask the gate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GateConfig {
-    /// The tokens in the file `gate.credential_file`, one a line, any of which will do; empty: loopback only, no credential.
-    pub credentials: Vec<Secret>,
-}
-
 /// How questions are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionConfig {
@@ -113,23 +108,6 @@ pub struct DecisionConfig {
     pub cache_entries: u64,
     /// `decision.strict_hosts`: a host that the catalogue does not name matches no route.
     pub strict_hosts: bool,
-}
-
-/// A secret: never shown, not even by `{:?}`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself. Compare it in constant time.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret(…)")
-    }
 }
 
 /// The command line's say; it wins over the environment and the file.

@@ -10,8 +10,10 @@ use crate::http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::answer::verdict_name;
+use super::credentials::Dialect;
 use super::{Gate, refuse};
-use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject, Verdict};
+use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 
 /// The most questions in one batch.
@@ -125,7 +127,7 @@ pub async fn authorize(gate: &Gate, request: &Request) -> Response {
 }
 
 async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(request)?;
+    gate.admit(Dialect::Native, request)?;
     let body: QuestionBody<'_> = parse(&request.body)?;
     let context = context(body.context.as_ref(), None);
     let question = question(&body, &Defaults::default(), &context)?;
@@ -153,7 +155,7 @@ pub fn authorize_batch(gate: &Gate, request: &Request) -> Response {
 }
 
 fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(request)?;
+    gate.admit(Dialect::Native, request)?;
     let body: BatchBody<'_> = parse(&request.body)?;
     if body.questions.len() > LARGEST_BATCH {
         let message = format!("{} questions; a batch holds at most {LARGEST_BATCH}", body.questions.len());
@@ -260,19 +262,14 @@ fn value_of(value: &serde_json::Value) -> Option<ContextValue> {
         Value::Null => return None,
         Value::Bool(truth) => ContextValue::Boolean(*truth),
         Value::String(text) => ContextValue::Text(text.clone()),
-        Value::Number(number) => number.as_i64().map_or(ContextValue::OtherNumber, ContextValue::Integer),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| ContextValue::OtherNumber(number.to_string()), ContextValue::Integer)
+        }
         Value::Array(items) => ContextValue::Set(items.iter().filter_map(value_of).collect()),
         Value::Object(fields) => ContextValue::Record(
             fields.iter().filter_map(|(name, field)| Some((name.clone(), value_of(field)?))).collect(),
         ),
     })
-}
-
-const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Permit => "permit",
-        Verdict::Deny => "deny",
-    }
 }
 
 fn to_json(decision: &Decision, id: &str) -> Result<String, Refusal> {

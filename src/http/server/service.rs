@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::Version;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
@@ -114,6 +114,25 @@ pub(super) async fn answer(
     Ok(response.map(|body| Served { body, _presence: presence }))
 }
 
+/// One host for every request, in the `Host` header. HTTP/2 tells it as `:authority` (RFC 9113 section 8.3.1); a
+/// target in absolute form would tell a second one, and gateways ask about requests that might carry it: refused.
+fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
+    let Some(authority) = parts.uri.authority() else { return Ok(()) };
+    if parts.version != Version::HTTP_2 {
+        return Err(Refusal::bad_request("the request's target is an absolute address; send its path alone"));
+    }
+    match parts.headers.get(HOST) {
+        Some(host) if host.as_bytes() == authority.as_str().as_bytes() => Ok(()),
+        Some(_) => Err(Refusal::bad_request("`:authority` and `Host` tell different hosts; send one of them")),
+        None => {
+            let unreadable = |_| Refusal::bad_request("`:authority` cannot be read; send a host and a port");
+            let host = HeaderValue::from_str(authority.as_str()).map_err(unreadable)?;
+            parts.headers.insert(HOST, host);
+            Ok(())
+        }
+    }
+}
+
 struct Outcome {
     response: Response,
     template: &'static str,
@@ -121,8 +140,12 @@ struct Outcome {
     body_left: bool,
 }
 
-async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: String) -> Outcome {
+async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
+    if let Err(refusal) = settle_host(&mut parts) {
+        let response = listener.table.render(parts.uri.path(), &refusal);
+        return Outcome { response, template: "", body_left: !body.is_end_stream() };
+    }
     let uri = parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
         Ok(found) => found,
