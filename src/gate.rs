@@ -3,14 +3,17 @@
 //! The gate knows no store, no SCIM and no Cedar. A refusal is never a permit: each dialect writes its
 //! fail-closed answer once. No option is ever read from a client's query.
 
+pub mod authzen;
+mod json;
 pub mod native;
+pub mod opa;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question};
-use crate::http::{Method, Refusal, Request, Router, later, now};
+use crate::domain::{Decision, Question, Revision};
+use crate::http::{Method, Refusal, Request, Router, later};
 use crate::token::SharedToken;
 
 /// Who may ask, and whom the answers come from.
@@ -42,7 +45,15 @@ impl Gate {
                     async move { native::authorize(&gate, &request).await }
                 }),
             )
-            .route(Method::POST, "/v1/authorize/batch", now(move |request| native::authorize_batch(&many, &request)))
+            .route(
+                Method::POST,
+                "/v1/authorize/batch",
+                later(move |request| {
+                    let gate = Arc::clone(&many);
+                    async move { native::authorize_batch(&gate, &request).await }
+                }),
+            )
+            .merge(opa::routes(self))
     }
 
     /// The decisions behind the gate.
@@ -66,15 +77,21 @@ impl Gate {
 
     /// Decides, waiting a little for a revision that is still on its way.
     async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        self.catch_up(question.least_revision).await;
+        self.authz.decide(question)
+    }
+
+    /// Waits a little for a revision that is still on its way.
+    async fn catch_up(&self, wanted: Option<Revision>) {
+        let Some(wanted) = wanted else { return };
         let mut waited = Duration::ZERO;
-        loop {
-            match self.authz.decide(question) {
-                Err(Failure::NotFresh { have, want }) if have.epoch == want.epoch && waited < FRESHNESS_WAIT => {
-                    tokio::time::sleep(FRESHNESS_STEP).await;
-                    waited += FRESHNESS_STEP;
-                }
-                settled => return settled,
+        while waited < FRESHNESS_WAIT {
+            let have = self.authz.revision();
+            if have.epoch != wanted.epoch || have >= wanted {
+                return;
             }
+            tokio::time::sleep(FRESHNESS_STEP).await;
+            waited += FRESHNESS_STEP;
         }
     }
 }

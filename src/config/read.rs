@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::source::Raw;
-use super::value;
+use super::value::{self, Parsed};
 use super::{
     Config, DecisionConfig, Faults, GateConfig, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, Secret,
     StoreLocation, UsernameChange,
 };
+use crate::gate::authzen::PublicUrl;
 use crate::http::server::{Limits, ListenerAddress};
 use crate::telemetry::log::{LogConfig, LogFormat, check_filter};
 
@@ -46,6 +47,7 @@ fn listeners(reader: &mut Reader) -> Listeners {
         front: listener(reader, "front", 8080, &usual),
         gate: listener(reader, "gate", 8181, &gate),
         gate_socket: reader.optional_path("gate.socket"),
+        gate_public_url: reader.optional("gate.public_url", public_url, ToString::to_string),
         ops: listener(reader, "ops", 9191, &ops),
     }
 }
@@ -53,6 +55,11 @@ fn listeners(reader: &mut Reader) -> Listeners {
 fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> Listener {
     let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     Listener { address: ListenerAddress::Tcp(address), limits: read_limits(reader, name, limits) }
+}
+
+fn public_url(raw: &Raw) -> Parsed<PublicUrl> {
+    let text = value::text(raw)?;
+    PublicUrl::parse(&text).map_err(|wrong| format!("is {text:?}; it {wrong}"))
 }
 
 fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {

@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scim", &["domain", "clock", "telemetry", "http", "store", "token", "authz"]),
     ("gate", &["domain", "telemetry", "http", "token", "authz"]),
     ("manage", &["domain", "clock", "telemetry", "http", "store", "policy", "token", "authz", "scim"]),
-    ("config", &["http", "telemetry", "token", "authz"]),
+    ("config", &["http", "telemetry", "token", "authz", "gate"]),
     (
         "app",
         &[
