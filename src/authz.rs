@@ -6,8 +6,10 @@
 //! question and answer. Knows no HTTP, no wire format and no Cedar.
 
 mod cache;
+mod classes;
 mod facts;
 mod judge;
+mod search;
 #[cfg(test)]
 mod tests;
 pub mod trial;
@@ -17,11 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Revision};
+use crate::domain::{Decision, Question, Reason, Revision};
 use crate::policy::{ContextFault, Live, Serving};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
 use cache::DecisionCache;
+
+pub use search::{Found, Page};
 
 /// How decisions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub struct View<'a> {
     authz: &'a Authz,
     snapshot: Arc<Snapshot>,
     serving: Arc<Serving>,
+    /// Decides for somebody who looks around: not counted, not kept.
+    aside: bool,
 }
 
 impl Authz {
@@ -100,7 +106,7 @@ impl Authz {
 
     /// Pins the present state of the world.
     pub fn view(&self) -> View<'_> {
-        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving() }
+        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving(), aside: false }
     }
 
     /// Answers one question on the present state.
@@ -121,6 +127,20 @@ impl Authz {
     /// The bundle in service.
     pub fn bundle_id(&self) -> Arc<str> {
         Arc::clone(self.live.serving().bundle.id())
+    }
+}
+
+impl View<'_> {
+    /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
+    fn aside(&self) -> Self {
+        let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
+        Self { authz: self.authz, snapshot, serving, aside: true }
+    }
+
+    fn count(&self, reason: Reason, cache: CacheUse) {
+        if !self.aside {
+            self.authz.metrics.decision(reason, cache);
+        }
     }
 }
 

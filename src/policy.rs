@@ -12,6 +12,7 @@ mod live;
 mod load;
 mod path;
 mod policies;
+mod reads;
 mod routes;
 mod source;
 pub mod trial;
@@ -25,6 +26,7 @@ pub use entities::{AccountFacts, Facts, PrincipalFacts, ResourceFacts};
 pub use live::{Live, Serving};
 pub use load::{Action, Bundle};
 pub use path::{CanonicalPath, PathFault};
+pub use reads::Reads;
 pub use routes::{Matched, NoRoute, Target};
 pub use source::Source;
 

@@ -21,17 +21,17 @@ const MOST_ACCOUNTS: usize = 256;
 const LONGEST_KEY: usize = 1024;
 
 /// What the question is about, found in the catalogue.
-struct Found<'a> {
+pub(super) struct Found<'a> {
     index: usize,
-    action: &'a Action,
-    target: Target,
+    pub(super) action: &'a Action,
+    pub(super) target: Target,
     /// The target's id; `None` where none was named.
-    id: Option<String>,
+    pub(super) id: Option<String>,
     dashboard: bool,
 }
 
 /// A deny that no policy was asked about.
-struct Denied {
+pub(super) struct Denied {
     reason: Reason,
     message: String,
 }
@@ -66,7 +66,7 @@ impl View<'_> {
     }
 
     /// Whom the question is about.
-    fn person(&self, subject: Subject<'_>, now: Timestamp) -> Result<&Person, Denied> {
+    pub(super) fn person(&self, subject: Subject<'_>, now: Timestamp) -> Result<&Person, Denied> {
         let unknown = |what: &str| denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"));
         let found = match subject {
             Subject::User(name) => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
@@ -86,7 +86,7 @@ impl View<'_> {
     }
 
     /// A person by id, username or login. A text that is one person's id and another's name means nobody.
-    fn named(&self, text: &str) -> Option<&Arc<Person>> {
+    pub(super) fn named(&self, text: &str) -> Option<&Arc<Person>> {
         match (self.snapshot.user_by_id(text), self.snapshot.user(text)) {
             (Some(one), Some(other)) if one.number != other.number => None,
             (one, other) => one.or(other),
@@ -129,7 +129,7 @@ impl View<'_> {
     }
 
     fn deny(&self, denial: Denied, found: Option<&Found<'_>>, resource: Option<ResourceName>) -> Decision {
-        self.authz.metrics.decision(denial.reason, CacheUse::None);
+        self.count(denial.reason, CacheUse::None);
         Decision {
             reason: denial.reason,
             message: denial.message.into(),
@@ -153,7 +153,7 @@ fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
 }
 
 /// Whether the person may be judged by policy at all.
-fn standing(person: &Person) -> Option<Denied> {
+pub(super) fn standing(person: &Person) -> Option<Denied> {
     if !person.active() {
         return Some(denied(
             Reason::Deactivated,
@@ -164,7 +164,7 @@ fn standing(person: &Person) -> Option<Denied> {
 }
 
 /// Finds action and target of what is asked.
-fn find<'a>(bundle: &'a Bundle, asked: &Asked<'_>, strict_hosts: bool) -> Result<Found<'a>, Denied> {
+pub(super) fn find<'a>(bundle: &'a Bundle, asked: &Asked<'_>, strict_hosts: bool) -> Result<Found<'a>, Denied> {
     let no_route = |message: String| denied(Reason::NoRoute, message);
     let malformed = |message: String| denied(Reason::MalformedRequest, message);
     let missing = || no_route("the catalogue is inconsistent".into());
@@ -435,7 +435,7 @@ impl Inputs<'_> {
             None => None,
             Some((_, account)) => account.map(|account| Stamped { number: account.number, stamp: account.revision }),
         };
-        if self.account.is_some() && account.is_none() {
+        if self.view.aside || self.account.is_some() && account.is_none() {
             return None;
         }
         // Of one unambiguous form: nested texts are escaped.
@@ -457,7 +457,7 @@ impl Inputs<'_> {
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
-        self.view.authz.metrics.decision(evaluation.reason, cache);
+        self.view.count(evaluation.reason, cache);
         let kinds = self.found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
         Decision {

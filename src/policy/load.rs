@@ -13,6 +13,7 @@ use super::context::{self, RESERVED, Shapes};
 use super::declarations::{Catalogue, Declarations};
 use super::entities::action_uid;
 use super::policies::{self, Loaded};
+use super::reads::Reads;
 use super::routes::Routes;
 use super::source::{Files, Source, identify};
 use super::trial::CaseFile;
@@ -52,6 +53,8 @@ pub struct Action {
     pub(super) time: TimeDependence,
     /// Whether a policy that can apply names an account by its id.
     pub names_accounts: bool,
+    /// What its outcomes may depend on.
+    pub reads: Reads,
 }
 
 impl Bundle {
@@ -148,6 +151,11 @@ impl Bundle {
         self.actions.get(index)
     }
 
+    /// Every action, in the order of the files.
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
     /// The index of an action by its name.
     pub fn action_named(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
@@ -193,6 +201,7 @@ impl Action {
         let mut permits = Vec::new();
         let mut time = TimeDependence::Never;
         let mut names_accounts = false;
+        let mut reads = Reads::default();
         for kind in &resources {
             let chosen: Vec<usize> = (policies.iter().enumerate())
                 .filter(|(_, loaded)| in_scope(loaded, kind))
@@ -202,6 +211,7 @@ impl Action {
                 let Some(loaded) = policies.get(*index) else { continue };
                 time = time.and(&loaded.analysis.time);
                 names_accounts |= loaded.analysis.names_accounts;
+                reads.join(&loaded.analysis.reads);
                 if loaded.effect == Effect::Permit && !permits.contains(index) {
                     permits.push(*index);
                 }
@@ -219,6 +229,7 @@ impl Action {
             permits,
             time,
             names_accounts,
+            reads,
         }
     }
 }
