@@ -9,7 +9,7 @@ mod metadata;
 mod page;
 mod question;
 mod request;
-// mod search;
+mod search;
 
 use std::sync::Arc;
 
@@ -69,7 +69,23 @@ impl AuthZen {
             .route(Method::GET, WELL_KNOWN, self.answered_now(metadata::configuration))
             .prefix(WELL_KNOWN_BELOW, self.answered_now(metadata::configuration))
             .refusals("/access/", Arc::new(|refusal: &Refusal| render(refusal.clone())));
-        router
+        [
+            (SEARCH_SUBJECT, search::Kind::Subject),
+            (SEARCH_RESOURCE, search::Kind::Resource),
+            (SEARCH_ACTION, search::Kind::Action),
+        ]
+        .into_iter()
+        .fold(router, |router, (path, kind)| {
+            let dialect = Arc::clone(self);
+            router.route(
+                Method::POST,
+                path,
+                later(move |request| {
+                    let dialect = Arc::clone(&dialect);
+                    async move { search::search(&dialect, kind, &request).await.unwrap_or_else(render) }
+                }),
+            )
+        })
     }
 
     fn answered_now(self: &Arc<Self>, answer: fn(&Self, &Request) -> Result<Response, Refusal>) -> crate::http::Handling {

@@ -10,8 +10,7 @@ use super::page::Page;
 use super::question::{self, asked, is_route, subject};
 use super::request::{Action, Entity, Keys, Place};
 use super::{AuthZen, answer};
-use crate::authz::search::{self, Found};
-use crate::authz::{Failure, View};
+use crate::authz::{self, Failure, Found, View};
 use crate::domain::{Channel, ContextValue, Question, Verdict};
 use crate::gate::json::Members;
 use crate::gate::refuse;
@@ -103,9 +102,9 @@ struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    fn page(&self) -> search::Page<'_> {
+    fn page(&self) -> authz::Page<'_> {
         let limit = usize::try_from(self.page.limit).unwrap_or(usize::MAX);
-        search::Page { after: self.page.after.as_deref(), limit }
+        authz::Page { after: self.page.after.as_deref(), limit }
     }
 
     fn subjects(&self, who: &Entity<'_>, action: &Action<'_>, resource: &Entity<'_>) -> Result<Found, Refusal> {
