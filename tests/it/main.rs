@@ -7,11 +7,13 @@
     reason = "a test fails by panic"
 )]
 
+mod authzen;
 mod bad_input;
 mod conversation;
 mod coverage;
 mod crash;
 mod decisions;
+mod dialects;
 mod house;
 mod model;
 mod readme;
