@@ -134,8 +134,14 @@ impl App {
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
         let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)));
-        let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
-        let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
+        if config.gate.credentials.is_empty() {
+            tracing::warn!(
+                gate = addresses.gate,
+                "the gate is open: whoever can connect may ask and is believed what the original request was; set \
+                 gate.credentials to admit gateways only"
+            );
+        }
+        let gate = Arc::new(Gate::new(Arc::clone(&authz), config.gate.clone()));
         let mut page_key = [0; 32];
         sources.random.fill(&mut page_key);
         let authzen = Arc::new(AuthZen::new(Arc::clone(&gate), page_key, config.listeners.gate_public_url.clone()));

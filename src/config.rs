@@ -4,6 +4,7 @@
 //! a process with a fault does not start (exit code 3). Unknown keys are faults. This room reads settings and
 //! the files that hold secrets; it starts nothing and knows no room beyond the types of its settings.
 
+mod gate;
 mod read;
 mod reader;
 mod source;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 pub use source::{ConfigFile, Origin, read_file};
 
 use crate::gate::authzen::PublicUrl;
+use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
 use crate::telemetry::LogConfig;
 
@@ -97,13 +99,6 @@ pub enum UsernameChange {
     Reject,
 }
 
-/// Who may ask the gate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GateConfig {
-    /// The tokens in the file `gate.credential_file`, one a line, any of which will do; empty: loopback only, no credential.
-    pub credentials: Vec<Secret>,
-}
-
 /// How questions are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionConfig {
@@ -135,23 +130,6 @@ pub enum IssuerKeys {
     File(PathBuf),
     /// A JWKS address, https.
     Url(String),
-}
-
-/// A secret: never shown, not even by `{:?}`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself. Compare it in constant time.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret(…)")
-    }
 }
 
 /// The command line's say; it wins over the environment and the file.

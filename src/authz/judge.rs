@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::cache::{Key, ResourceKey, Stamped};
 use super::facts::{self, Known};
-use super::{Failure, View};
+use super::{Failure, PersonName, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Asked, Channel, ContextValue, Decision, Question, Reason, ResourceName, Subject, Timestamp};
 use crate::policy::{
@@ -63,6 +63,12 @@ impl View<'_> {
             return Ok(self.deny(denial, Some(&found), None));
         }
         self.evaluate(question, &found, person, now)
+    }
+
+    /// Username and id of the person whom a subject names, where it names one.
+    pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
+        let person = self.person(subject, self.authz.clock.now()).ok()?;
+        Some(PersonName { username: person.username().to_owned(), id: person.id() })
     }
 
     /// Whom the question is about.

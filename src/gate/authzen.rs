@@ -13,11 +13,13 @@ mod search;
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 pub use metadata::PublicUrl;
 
 use super::Gate;
+use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use crate::http::header::{CONTENT_TYPE, HeaderValue};
 use crate::http::{Body, Method, Refusal, Request, Response, Router, StatusCode, later, now};
@@ -93,12 +95,12 @@ impl AuthZen {
         now(move |request| answer(&dialect, &request).unwrap_or_else(render))
     }
 
-    /// The body of a request, from a gateway that may ask.
+    /// The body of a request, from a gateway that may ask, and how its questions are read.
     ///
     /// # Errors
     /// 401 for one that may not, 400 where the body is no JSON object (AuthZEN 1.0, section 10.1).
-    fn body(&self, request: &Request) -> Result<Members, Refusal> {
-        self.gate.admit(request)?;
+    fn body(&self, request: &Request) -> Result<(Members, &Manner), Refusal> {
+        let manner = self.gate.admit(Dialect::AuthZen, request)?;
         let media_type = request.header(CONTENT_TYPE.as_str()).unwrap_or("").split(';').next().unwrap_or("").trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Refusal::bad_request("the request needs `Content-Type: application/json`"));
@@ -107,8 +109,8 @@ impl AuthZen {
             return Err(Refusal::bad_request("the body is empty; send a JSON object"));
         }
         match json::parse(&request.body)? {
-            serde_json::Value::Object(members) => Ok(members),
-            _ => Err(Refusal::bad_request("the body must be a JSON object")),
+            Value::Object(members) => Ok((members, manner)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Err(Refusal::bad_request("the body must be a JSON object")),
         }
     }
 }

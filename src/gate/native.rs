@@ -7,13 +7,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::answer::{decision_headers, verdict_name};
+use super::credentials::Dialect;
 use super::json::{self, Members};
 use super::{Gate, refuse};
-use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject, Verdict};
+use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 
 /// The most questions in one batch.
@@ -128,7 +130,7 @@ pub async fn authorize(gate: &Gate, request: &Request) -> Response {
 }
 
 async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(request)?;
+    gate.admit(Dialect::Native, request)?;
     let body: QuestionBody<'_> = parse(&request.body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
@@ -140,18 +142,6 @@ async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-/// `Cedargate-Decision`, `Cedargate-Reason` and `Cedargate-Decision-Id`, which every answer to one question carries.
-pub(super) fn decision_headers(headers: &mut HeaderMap, decision: &Decision, id: &str) {
-    headers.insert(
-        HeaderName::from_static("cedargate-decision"),
-        HeaderValue::from_static(verdict_name(decision.verdict())),
-    );
-    headers.insert(HeaderName::from_static("cedargate-reason"), HeaderValue::from_static(decision.reason.code()));
-    if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(HeaderName::from_static("cedargate-decision-id"), id);
-    }
-}
-
 /// `POST /v1/authorize/batch`: every question on one state of the world, no older than any of them asks for.
 pub async fn authorize_batch(gate: &Gate, request: &Request) -> Response {
     match answer_batch(gate, request).await {
@@ -161,7 +151,7 @@ pub async fn authorize_batch(gate: &Gate, request: &Request) -> Response {
 }
 
 async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(request)?;
+    gate.admit(Dialect::Native, request)?;
     let body: BatchBody<'_> = parse(&request.body)?;
     if body.questions.len() > LARGEST_BATCH {
         let message = format!("{} questions; a batch holds at most {LARGEST_BATCH}", body.questions.len());
@@ -216,9 +206,11 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
 fn members(raw: Option<&RawValue>) -> Result<Option<Members>, Refusal> {
     let Some(raw) = raw else { return Ok(None) };
     match json::parse(raw.get().as_bytes())? {
-        serde_json::Value::Null => Ok(None),
-        serde_json::Value::Object(members) => Ok(Some(members)),
-        _ => Err(Refusal::bad_request("`context` must be an object")),
+        Value::Null => Ok(None),
+        Value::Object(members) => Ok(Some(members)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Refusal::bad_request("`context` must be an object"))
+        }
     }
 }
 
@@ -281,13 +273,6 @@ fn context(own: Option<&Members>, default: Option<&Members>) -> Vec<(String, Con
         default.into_iter().flatten().filter(|(key, _)| own.is_none_or(|own| !own.contains_key(key.as_str())));
     let all = own.into_iter().flatten().chain(inherited);
     all.filter_map(|(key, value)| Some((key.clone(), json::value_of(value)?))).collect()
-}
-
-const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Permit => "permit",
-        Verdict::Deny => "deny",
-    }
 }
 
 fn to_json(decision: &Decision, id: &str) -> Result<String, Refusal> {

@@ -13,7 +13,6 @@ mod transport;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,12 +21,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 pub use limits::Limits;
 pub use socket::{Bound, ListenerAddress, ListenerConfig};
 
-use super::RouteTable;
+use super::{Peer, PeerProcess, RouteTable};
 use crate::clock::Sources;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
@@ -147,13 +147,15 @@ async fn accept(socket: Socket, shared: Arc<Shared>, phases: watch::Receiver<Pha
                 shared.crowd.refused.store(false, Ordering::Relaxed);
                 let (shared, phases, alive) = (Arc::clone(&shared), phases.clone(), alive.clone());
                 match accepted {
-                    Accepted::Tcp(stream, peer) => {
+                    Accepted::Tcp(stream, address) => {
                         // Answers are small and complete: waiting for more to send would only delay them.
                         let _ = stream.set_nodelay(true);
-                        tokio::spawn(converse(stream, Some(peer), shared, phases, alive, permit));
+                        let peer = Peer { address: Some(address), ..Peer::default() };
+                        tokio::spawn(converse(stream, peer, shared, phases, alive, permit));
                     }
                     Accepted::Unix(stream) => {
-                        tokio::spawn(converse(stream, None, shared, phases, alive, permit));
+                        let peer = Peer { process: process(&stream), ..Peer::default() };
+                        tokio::spawn(converse(stream, peer, shared, phases, alive, permit));
                     }
                 }
             }
@@ -178,10 +180,16 @@ fn is_of_the_connection(cause: &io::Error) -> bool {
     )
 }
 
+/// Who is at the other end of a Unix socket; nobody known where the machine does not say.
+fn process(stream: &UnixStream) -> Option<PeerProcess> {
+    let known = stream.peer_cred().ok()?;
+    Some(PeerProcess { user: known.uid(), group: known.gid(), id: known.pid() })
+}
+
 /// One connection from its first byte to its last.
 async fn converse<S>(
     stream: S,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     shared: Arc<Shared>,
     mut phases: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
@@ -195,6 +203,7 @@ async fn converse<S>(
     let patience = listener.limits.patience();
     let guarded =
         Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&listener.metrics), Arc::clone(&shared.crowd));
+    let peer = Arc::new(peer);
     let connection = Arc::new(Connection { listener: Arc::clone(listener), vitals, peer, _alive: alive });
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
     let conversation = shared.builder.serve_connection(TokioIo::new(guarded), service);

@@ -9,6 +9,7 @@ use super::request::{Keys, Place};
 use super::{AuthZen, answer};
 use crate::authz::View;
 use crate::domain::{Channel, Decision, Question, Verdict};
+use crate::gate::answer::decision_headers;
 use crate::gate::json::{Members, member, object, text};
 use crate::gate::{native, refuse};
 use crate::http::{Refusal, Request, Response};
@@ -48,21 +49,21 @@ struct ReasonBody<'a> {
 
 /// `POST /access/v1/evaluation`.
 pub(super) fn evaluation(dialect: &AuthZen, request: &Request) -> Result<Response, Refusal> {
-    let body = dialect.body(request)?;
-    one(dialect, &body)
+    let (body, manner) = dialect.body(request)?;
+    one(dialect, &body, manner.channel)
 }
 
 /// `POST /access/v1/evaluations`: every item on one state of the world, in order.
 pub(super) async fn evaluations(dialect: &AuthZen, request: &Request) -> Result<Response, Refusal> {
-    let body = dialect.body(request)?;
+    let (body, manner) = dialect.body(request)?;
     let items = match member(&body, "evaluations") {
-        None => return one(dialect, &body),
+        None => return one(dialect, &body, manner.channel),
         Some(items) => {
             items.as_array().ok_or_else(|| Refusal::bad_request("`evaluations` must be an array of objects"))?
         }
     };
     if items.is_empty() {
-        return one(dialect, &body);
+        return one(dialect, &body, manner.channel);
     }
     if items.len() > LARGEST_BATCH {
         let message = format!("{} evaluations; a request holds at most {LARGEST_BATCH}", items.len());
@@ -82,7 +83,7 @@ pub(super) async fn evaluations(dialect: &AuthZen, request: &Request) -> Result<
             .as_object()
             .ok_or_else(|| Refusal::bad_request("an evaluation must be an object"))
             .and_then(Keys::read)
-            .and_then(|keys| decide(&view, &keys, &defaults));
+            .and_then(|keys| decide(&view, manner.channel, &keys, &defaults));
         let (text, permits) = match decided {
             Ok(decision) => {
                 let text = to_json(&decision, &dialect.gate.authz().decision_id())?;
@@ -102,16 +103,16 @@ pub(super) async fn evaluations(dialect: &AuthZen, request: &Request) -> Result<
     Ok(crate::http::respond(crate::http::StatusCode::OK, "application/json", out))
 }
 
-fn one(dialect: &AuthZen, body: &Members) -> Result<Response, Refusal> {
+fn one(dialect: &AuthZen, body: &Members, channel: Channel) -> Result<Response, Refusal> {
     let authz = dialect.gate.authz();
-    let decision = decide(&authz.view(), &Keys::read(body)?, &Keys::default())?;
+    let decision = decide(&authz.view(), channel, &Keys::read(body)?, &Keys::default())?;
     let id = authz.decision_id();
     let mut response = answer(&evaluation_body(&decision, &id))?;
-    native::decision_headers(response.headers_mut(), &decision, &id);
+    decision_headers(response.headers_mut(), &decision, &id);
     Ok(response)
 }
 
-fn decide(view: &View<'_>, keys: &Keys<'_>, defaults: &Keys<'_>) -> Result<Decision, Refusal> {
+fn decide(view: &View<'_>, channel: Channel, keys: &Keys<'_>, defaults: &Keys<'_>) -> Result<Decision, Refusal> {
     let who = keys.entity(Place::Subject, defaults)?;
     let action = keys.action(defaults)?;
     let resource = keys.entity(Place::Resource, defaults)?;
@@ -119,7 +120,7 @@ fn decide(view: &View<'_>, keys: &Keys<'_>, defaults: &Keys<'_>) -> Result<Decis
     let question = Question {
         subject: subject(&who),
         asked: asked(&action, &resource)?,
-        channel: Channel::Api,
+        channel,
         context: &context,
         least_revision: None,
     };

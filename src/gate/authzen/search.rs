@@ -43,24 +43,25 @@ const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 
 /// `POST /access/v1/search/…`.
 pub(super) async fn search(dialect: &Arc<AuthZen>, kind: Kind, request: &Request) -> Result<Response, Refusal> {
-    let body = dialect.body(request)?;
+    let (body, manner) = dialect.body(request)?;
+    let channel = manner.channel;
     let stopping = || Refusal::unavailable("overloaded", "the search could not be run; try again soon");
     let turn = Arc::clone(&dialect.searches).acquire_owned().await.map_err(|_| stopping())?;
     let dialect = Arc::clone(dialect);
     // A search takes long enough to keep others on this thread waiting.
     let found = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        run(&dialect, kind, &body)
+        run(&dialect, kind, channel, &body)
     });
     answer(&found.await.map_err(|_| Refusal::internal("the search failed; the log has the cause"))??)
 }
 
-fn run(dialect: &AuthZen, kind: Kind, body: &Members) -> Result<Value, Refusal> {
+fn run(dialect: &AuthZen, kind: Kind, channel: Channel, body: &Members) -> Result<Value, Refusal> {
     let keys = Keys::read(body)?;
     let none = Keys::default();
     let context = keys.context(&none);
     let view = dialect.gate.authz().view();
-    let inputs = |page: Page| Inputs { view: &view, channel: Channel::Api, context: &context, page };
+    let inputs = |page: Page| Inputs { view: &view, channel, context: &context, page };
     let page = |kind: Kind| dialect.sealer.page(kind.name(), &keys, body);
     let (found, limit, wrap): (_, _, Box<dyn Fn(String) -> Value>) = match kind {
         Kind::Subject => {

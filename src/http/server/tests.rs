@@ -1,6 +1,8 @@
 //! Real sockets on port 0. Limits are short, so that what must end ends soon; nothing sleeps to be in time.
 
-use std::net::Shutdown;
+mod peer;
+
+use std::net::{Shutdown, SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
