@@ -20,6 +20,7 @@ use crate::clock::Sources;
 use crate::config::{Config, IssuerKeys, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
+use crate::gate::authzen::AuthZen;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
@@ -143,10 +144,17 @@ impl App {
             );
         }
         let gate = Arc::new(Gate::new(Arc::clone(&authz), config.gate.clone()));
+        let mut page_key = [0; 32];
+        sources.random.fill(&mut page_key);
+        let authzen = Arc::new(AuthZen::new(Arc::clone(&gate), page_key, config.listeners.gate_public_url.clone()));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
-        let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
+        let tables = Tables {
+            front: table(scim.router())?,
+            gate: table(gate.routes().merge(authzen.routes()))?,
+            ops: table(ops)?,
+        };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
         Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader, certificates })

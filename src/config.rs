@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 pub use source::{ConfigFile, Origin, read_file};
 
+use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress, TlsFiles};
 use crate::telemetry::LogConfig;
@@ -56,6 +57,8 @@ pub struct Listeners {
     pub gate: Listener,
     /// `gate.socket`: questions over a Unix socket as well, with the gate's limits.
     pub gate_socket: Option<PathBuf>,
+    /// `gate.public_url`: where AuthZEN's clients reach the gate, for its metadata; `None`: there is none.
+    pub gate_public_url: Option<PublicUrl>,
     /// `ops`: operators, metrics, health.
     pub ops: Listener,
 }

@@ -4,12 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::gate;
 use super::reader::Reader;
 use super::source::Raw;
+use super::value::{self, Parsed};
 use super::{
     Config, DecisionConfig, Faults, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, StoreLocation, UsernameChange,
 };
-use super::{gate, value};
+use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
 use crate::telemetry::log::{LogConfig, LogFormat, check_filter};
@@ -43,6 +45,7 @@ fn listeners(reader: &mut Reader) -> Listeners {
         front: listener(reader, "front", 8080, &usual),
         gate: listener(reader, "gate", 8181, &gate),
         gate_socket: reader.optional_path("gate.socket"),
+        gate_public_url: reader.optional("gate.public_url", public_url, ToString::to_string),
         ops: listener(reader, "ops", 9191, &ops),
     }
 }
@@ -51,6 +54,11 @@ fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> List
     let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let tls = super::tls::tls(reader, name);
     Listener { address: ListenerAddress::Tcp(address), tls, limits: read_limits(reader, name, limits) }
+}
+
+fn public_url(raw: &Raw) -> Parsed<PublicUrl> {
+    let text = value::text(raw)?;
+    PublicUrl::parse(&text).map_err(|wrong| format!("is {text:?}; it {wrong}"))
 }
 
 fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
