@@ -16,8 +16,8 @@
 //! 5. A resource's version goes up by one with each write to it (its members included), and an expected version that
 //!    does not match changes nothing.
 //! 6. The same operation id commits once; a repetition answers with the first outcome's revision.
-//! 7. Events of the provisioning log that come with a write are committed with it. A transaction of [`Step::Event`] and
-//!    [`Step::ForgetEvents`] alone takes no revision: it answers with the one that the ledger stands at.
+//! 7. Events of the provisioning log that come with a write are committed with it. A transaction of [`Step::Event`],
+//!    [`Step::ForgetEvents`] and [`Step::Note`] alone takes no revision: it answers with the one that the ledger stands at.
 //! 8. After an I/O error at a commit nothing is acknowledged any more until the process starts anew.
 
 pub mod events;
@@ -195,6 +195,13 @@ pub enum Step {
     Event(Event),
     /// Old entries of the provisioning log go, a bounded number at a time. Its outcome is that of an event.
     ForgetEvents(Retention),
+    /// A small fact beside the ledger that no decision reads; `None` takes it away. Its outcome is that of an event.
+    Note {
+        /// Its name; facts that belong together begin alike.
+        key: String,
+        /// What it is from now on.
+        value: Option<String>,
+    },
 }
 
 /// A write: at most [`MAX_STEPS`] steps that happen together, at a stated time. It takes a revision even where no step
@@ -444,6 +451,9 @@ pub trait Store: Send + Sync {
 
     /// The provisioning log, newest first.
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>>;
+
+    /// The facts of [`Step::Note`] whose keys begin with this, by key.
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
 
     /// Walks the state of everybody at one revision, which it answers. Images come in the order of numbers and
     /// before memberships. Blocking: for the start, before anything serves.

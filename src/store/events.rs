@@ -98,7 +98,7 @@ impl Step {
     /// Whether it concerns the provisioning log alone.
     pub(super) const fn is_note(&self) -> bool {
         match self {
-            Self::Event(_) | Self::ForgetEvents(_) => true,
+            Self::Event(_) | Self::ForgetEvents(_) | Self::Note { .. } => true,
             Self::Create { .. } | Self::Replace { .. } | Self::Members { .. } | Self::Remove { .. } => false,
         }
     }

@@ -160,6 +160,10 @@ impl Store for MemoryStore {
         ready(Ok(self.ledger().state.events(&query)))
     }
 
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>> {
+        ready(Ok(self.ledger().state.notes(prefix)))
+    }
+
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
         let ledger = self.ledger();
         ledger.state.project(into);

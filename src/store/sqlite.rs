@@ -175,6 +175,11 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read(move |connection| events::find(connection, &query)))
     }
 
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>> {
+        let prefix = prefix.to_owned();
+        Box::pin(self.readers.read(move |connection| events::notes(connection, &prefix)))
+    }
+
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
         self.readers.read_here(|connection| projection::project(connection, into))
     }

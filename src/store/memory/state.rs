@@ -21,6 +21,7 @@ pub(super) struct State {
     /// The provisioning log, oldest first, and the highest number ever given there.
     events: Vec<Arc<LoggedEvent>>,
     last_event: u64,
+    notes: BTreeMap<String, String>,
 }
 
 /// A resource with what is kept beside it.
@@ -103,6 +104,13 @@ impl State {
                 self.append(event)?;
                 Ok(Outcome::of_note(at))
             }
+            Step::Note { key, value } => {
+                match value {
+                    Some(value) => self.notes.insert(key.clone(), value.clone()),
+                    None => self.notes.remove(key),
+                };
+                Ok(Outcome::of_note(at))
+            }
             Step::ForgetEvents(retention) => {
                 self.forget(retention);
                 Ok(Outcome::of_note(at))
@@ -114,6 +122,11 @@ impl State {
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let newest_first = self.events.iter().rev().map(Arc::as_ref);
         newest_first.filter(|logged| query.admits(logged)).take(limit).cloned().collect()
+    }
+
+    pub(super) fn notes(&self, prefix: &str) -> Vec<(String, String)> {
+        let found = self.notes.iter().filter(|(key, _)| key.starts_with(prefix));
+        found.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn append(&mut self, event: &Event) -> Result<(), StoreError> {

@@ -47,6 +47,32 @@ pub(super) fn forget(connection: &Connection, retention: &Retention) -> Result<(
     Ok(())
 }
 
+/// Keeps or drops a small fact.
+pub(super) fn note(connection: &Connection, key: &str, value: Option<&str>) -> Result<(), Fault> {
+    match value {
+        Some(value) => connection
+            .prepare_cached(
+                "INSERT INTO note (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            )?
+            .execute([key, value])?,
+        None => connection.prepare_cached("DELETE FROM note WHERE key = ?1")?.execute([key])?,
+    };
+    Ok(())
+}
+
+/// The facts whose keys begin so.
+pub(super) fn notes(connection: &Connection, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let read = || {
+        connection
+            .prepare_cached(
+                "SELECT key, value FROM note WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 ORDER BY key",
+            )?
+            .query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<Vec<_>, rusqlite::Error>>()
+    };
+    read().map_err(|error| on_read(&error))
+}
+
 /// Reads a page.
 pub(super) fn find(connection: &Connection, query: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError> {
     let mut text = "SELECT number, id, connection, at, kind, status, resource, body, before FROM event".to_owned();

@@ -102,6 +102,9 @@ impl Scribe<'_> {
             }
             Step::Remove { number, expected } => self.remove(*number, *expected),
             Step::Event(event) => events::append(self.connection, event).map(|()| Outcome::of_note(self.at)),
+            Step::Note { key, value } => {
+                events::note(self.connection, key, value.as_deref()).map(|()| Outcome::of_note(self.at))
+            }
             Step::ForgetEvents(retention) => {
                 events::forget(self.connection, retention).map(|()| Outcome::of_note(self.at))
             }

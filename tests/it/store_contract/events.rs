@@ -10,6 +10,7 @@ on_every_store! {
     events_alone_take_no_revision
     every_condition_narrows_and_pages_join
     old_and_excess_events_go_and_numbers_never_come_again
+    notes_are_kept_replaced_and_dropped
 }
 
 fn event(id: &str, connection: &str, at: i64) -> Event {
@@ -107,4 +108,21 @@ fn old_and_excess_events_go_and_numbers_never_come_again(bench: &Bench) {
     bench.commit(vec![Step::Event(event("next", "c1", 1))]).unwrap();
     let found = bench.wait(bench.store.events(EventQuery { limit: 9, ..all() })).unwrap();
     assert_eq!(found[0].number, 11);
+}
+
+fn notes_are_kept_replaced_and_dropped(bench: &Bench) {
+    let note = |key: &str, value: Option<&str>| {
+        let step = Step::Note { key: key.to_owned(), value: value.map(str::to_owned) };
+        assert_eq!(bench.commit(vec![step]).unwrap().revision.number, 0);
+    };
+    for (key, value) in [("a/1", "x"), ("a/2", "y"), ("a%", "z"), ("b", "w"), ("a/1", "x2")] {
+        note(key, Some(value));
+    }
+    let notes = |prefix: &str| bench.wait(bench.store.notes(prefix)).unwrap();
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(notes("a/"), [pair("a/1", "x2"), pair("a/2", "y")]);
+    note("a/1", None);
+    note("none", None);
+    assert_eq!(notes("a/"), [pair("a/2", "y")]);
+    assert_eq!(notes("").len(), 3);
 }

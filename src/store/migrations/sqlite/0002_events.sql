@@ -18,3 +18,9 @@ CREATE INDEX event_resource ON event (resource, number);
 CREATE INDEX event_reversible ON event (connection, number) WHERE before IS NOT NULL;
 -- For what is too old.
 CREATE INDEX event_at ON event (at);
+
+-- Small facts beside the ledger that nobody decides by: when a token was last used, that an alarm stands.
+CREATE TABLE note (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
