@@ -24,9 +24,10 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::Scim;
+use crate::scim::{EventRetention, Scim, Standing};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
+use crate::telemetry::metrics::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 use crate::telemetry::{Health, LogGuard, Metrics};
 use crate::token::{IssuerConfig, Verifier};
 
@@ -103,6 +104,7 @@ pub struct App {
     fatal: Arc<Notify>,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
+    scim: Arc<Scim>,
 }
 
 impl App {
@@ -124,7 +126,6 @@ impl App {
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
-        let health = Arc::new(health(&reloader, &integrity));
 
         let bound = bind(config)?;
         let addresses = Addresses::of(&bound);
@@ -132,7 +133,10 @@ impl App {
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
-        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)));
+        let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
+        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
+        metrics.provisioning(figures(&scim));
+        let health = Arc::new(health(&reloader, &integrity, &scim));
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
@@ -141,7 +145,7 @@ impl App {
         let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
-        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader })
+        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader, scim })
     }
 
     /// Where the listeners are.
@@ -161,7 +165,9 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, .. } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, scim, .. } = self;
+        // An alarm of an earlier process stands on, before anybody can ask.
+        scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (bound, service) in listeners {
@@ -271,12 +277,29 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>) -> Health {
-    let (reloader, integrity) = (Arc::clone(reloader), Arc::clone(integrity));
+fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>, scim: &Arc<Scim>) -> Health {
+    let (reloader, integrity, scim) = (Arc::clone(reloader), Arc::clone(integrity), Arc::clone(scim));
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
+        .concern("provisioning", move || scim.concern())
+}
+
+/// The figures of connections, for `/metrics`.
+fn figures(scim: &Arc<Scim>) -> ProvisioningSource {
+    let scim = Arc::clone(scim);
+    Box::new(move || {
+        let one = |(connection, standing): (String, Standing)| ConnectionFigures {
+            connection,
+            requests: standing.counts.iter().map(|(class, count)| (class.name(), *count)).collect(),
+            last_success: standing.last_success,
+            failure_ratio: standing.failure_ratio(),
+            alarm: standing.alarm.is_some(),
+        };
+        let connections = scim.standings().into_iter().map(one).collect();
+        ProvisioningFigures { connections, lost_events: scim.lost_events() }
+    })
 }
 
 fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
