@@ -90,6 +90,10 @@ pub struct ScimConfig {
     pub schemas: Option<PathBuf>,
     /// `scim.username_change`: what a changed SCIM `userName` does.
     pub username_change: UsernameChange,
+    /// `scim.event_count`: the newest events of each connection that the provisioning log keeps.
+    pub event_count: u64,
+    /// `scim.event_days`: how many days it keeps any.
+    pub event_days: u32,
 }
 
 /// What a changed SCIM `userName` does to a person's login.

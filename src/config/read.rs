@@ -151,6 +151,8 @@ fn scim(reader: &mut Reader) -> ScimConfig {
         public_url: reader.optional("scim.public_url", parse, Clone::clone),
         schemas: reader.optional_path("scim.schemas"),
         username_change: reader.choice("scim.username_change", UsernameChange::default(), &words),
+        event_count: reader.number("scim.event_count", 100_000, 100, 100_000_000),
+        event_days: u32::try_from(reader.number("scim.event_days", 90, 1, 3_650)).unwrap_or(u32::MAX),
     }
 }
 
