@@ -12,6 +12,7 @@ mod conversation;
 mod coverage;
 mod crash;
 mod decisions;
+mod fuzz_corpus;
 mod house;
 mod model;
 mod readme;
