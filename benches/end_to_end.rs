@@ -167,7 +167,9 @@ fn start(users: u64, folder: &std::path::Path, core: Option<usize>) -> Result<Ta
     let seeding = Stopwatch::start();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(seed::seed(&world, folder))?;
     say(&format!("{users} people seeded in {:.1} s", seeding.elapsed().as_secs_f64()));
-    let Server { mut process, gate, ready_after } = Server::start(folder, core)?;
+    let server = Server::start(folder, core)?;
+    let gate = server.address("gate")?;
+    let Server { mut process, ready_after, .. } = server;
     let mut questions = Questions::new(&world, users)?;
     let endpoints = questions.endpoints();
     say(&format!(
