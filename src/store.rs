@@ -352,12 +352,10 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
-/// Receives the state at one revision, piece by piece, for a start.
-pub trait Projection {
-    /// A resource's newest image.
-    fn image(&mut self, number: Number, image: Image);
-    /// A membership.
-    fn member(&mut self, group: Number, member: Number);
+/// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
+pub trait Projection: Send {
+    /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
 }
 
 /// Why a store could not do it.
@@ -434,8 +432,8 @@ pub trait Store: Send + Sync {
     /// The change log after a revision number of the present epoch, at most `limit` entries.
     fn tail(&self, after: u64, limit: u64) -> BoxFuture<'_, Result<Vec<LogEntry>, StoreError>>;
 
-    /// Walks the state of everybody at one revision, which it answers. Images come in the order of numbers and
-    /// before memberships. Blocking: for the start, before anything serves.
+    /// Walks the state of everybody at one revision, which it answers. Resources come in the order of
+    /// their numbers. Blocking: for the start, before anything serves.
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError>;
 
     /// Reads everything and verifies the hash chain and the engine's own structures. Blocking.
