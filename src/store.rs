@@ -355,6 +355,7 @@ pub struct LogEntry {
 /// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
 pub trait Projection: Send {
     /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
+    /// What has no image has no place here, nor in groups.
     fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
 }
 
