@@ -116,8 +116,12 @@ impl Server {
         let folder = data.to_str().ok_or("the temporary folder's name is not UTF-8")?;
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
         let any = "127.0.0.1:0";
+        let socket = data.join("gate.sock");
+        let socket = socket.to_str().ok_or("the temporary folder's name is not UTF-8")?;
         let arguments = [
             "serve",
+            "--gate-socket",
+            socket,
             "--data",
             folder,
             "--store",
