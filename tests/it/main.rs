@@ -7,13 +7,16 @@
     reason = "a test fails by panic"
 )]
 
+mod authzen;
 mod bad_input;
 mod bundles;
 mod conversation;
 mod coverage;
 mod crash;
 mod decisions;
+mod dialects;
 mod forged;
+mod fuzz_corpus;
 mod house;
 mod model;
 mod readme;
