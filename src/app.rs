@@ -259,7 +259,8 @@ fn open_ledger(
         })),
     })
     .map_err(|error| StartError::Store(error.to_string()))?;
-    let directory = Directory::load(&store).map_err(|error| StartError::Store(error.to_string()))?;
+    let directory = Directory::load_with_external_ids(&store, &config.tokens.external_connections())
+        .map_err(|error| StartError::Store(error.to_string()))?;
     let directory = Arc::new(directory);
     metrics.ledger_revision(directory.snapshot().revision().number);
     let (applied, counted) = (Arc::clone(&directory), Arc::clone(metrics));

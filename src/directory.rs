@@ -5,6 +5,7 @@
 //! answer to the write leaves (`app` hands [`Directory::apply`] to the ledger's writer). Holds what decisions
 //! read and nothing else; knows no SCIM, no policy and no HTTP.
 
+mod external;
 mod index;
 mod pages;
 mod records;
@@ -16,6 +17,7 @@ use arc_swap::ArcSwap;
 
 use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, fold};
 use crate::store::{Projection, Store, StoreError};
+use external::ExternalIds;
 use index::{Index, KeyKind};
 use pages::Pages;
 use records::Slot;
@@ -40,13 +42,19 @@ pub struct Snapshot {
     names: Pages<Option<Arc<str>>>,
     name_count: u32,
     index: Index,
+    external: ExternalIds,
     people: u32,
 }
 
 impl Directory {
     /// Reads everybody from the store. Blocking.
     pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let mut snapshot = Snapshot::empty();
+        Self::load_with_external_ids(store, &[])
+    }
+
+    /// As [`Self::load`]; the people of these connections can be found by `externalId` as well.
+    pub fn load_with_external_ids(store: &dyn Store, connections: &[String]) -> Result<Self, StoreError> {
+        let mut snapshot = Snapshot::empty(connections);
         let revision = store.project(&mut Loader(&mut snapshot))?;
         snapshot.revision = revision;
         Ok(Self { current: ArcSwap::from_pointee(snapshot.clone()), next: Mutex::new(snapshot) })
@@ -54,7 +62,7 @@ impl Directory {
 
     /// A directory without anybody.
     pub fn empty() -> Self {
-        let snapshot = Snapshot::empty();
+        let snapshot = Snapshot::empty(&[]);
         Self { current: ArcSwap::from_pointee(snapshot.clone()), next: Mutex::new(snapshot) }
     }
 
@@ -89,13 +97,15 @@ impl Projection for Loader<'_> {
 }
 
 impl Snapshot {
-    fn empty() -> Self {
+    /// Nobody yet; of these connections the `externalId`s are kept.
+    fn empty(connections: &[String]) -> Self {
         Self {
             revision: Revision { epoch: 1, number: 0 },
             slots: Pages::default(),
             names: Pages::default(),
             name_count: 0,
             index: Index::default(),
+            external: ExternalIds::of(connections),
             people: 0,
         }
     }
@@ -125,10 +135,10 @@ impl Snapshot {
         self.person(self.index.find(hash, |number| self.person(number).is_some_and(|person| person.has_id(id)))?)
     }
 
-    /// A person by the `externalId` that a connection's identity provider gave.
+    /// A person by the `externalId` that a connection's identity provider gave; nobody for a connection that was not
+    /// named when the directory was loaded.
     pub fn user_by_external_id(&self, connection: &str, id: &str) -> Option<&Arc<Person>> {
-        let _ = (connection, id);
-        None
+        self.person(self.external.find(connection, id)?)
     }
 
     /// A person by number.
@@ -216,6 +226,7 @@ impl Snapshot {
             tracing::error!(number, "a person's record cannot be read; they are unknown from now on");
             return self.put(number, Slot::Gone(revision));
         };
+        self.external.put(number, &image.external_ids);
         if let Some(before) = &before {
             for name in [Some(before.username()), before.login()].into_iter().flatten() {
                 let hash = self.index.hash(KeyKind::Name, &fold(name));

@@ -1,5 +1,6 @@
 //! What a write leaves behind for decisions: post-images of what they read, in commit order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,9 @@ pub struct UserImage {
     /// When the password was last set; absent means not expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_changed_at: Option<Timestamp>,
+    /// `externalId` by the id of the connection whose it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external_ids: BTreeMap<String, String>,
 }
 
 /// See [`Image::Group`].

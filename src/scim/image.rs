@@ -181,6 +181,7 @@ pub(super) fn user_image(
         assigned: held && rights.assigned,
         accounts: if held { rights.accounts.clone() } else { Vec::new() },
         password_changed_at: state.password_changed_at,
+        external_ids: state.external.clone(),
     }
 }
 

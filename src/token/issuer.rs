@@ -25,6 +25,22 @@ pub struct TokenConfig {
     pub principals: Vec<PrincipalRule>,
 }
 
+impl TokenConfig {
+    /// The connections whose `externalId`s name people in tokens or certificates.
+    pub fn external_connections(&self) -> Vec<String> {
+        let issuers = self.issuers.iter().map(|issuer| &issuer.person);
+        let all = issuers.chain(self.principals.iter().map(|rule| &rule.by));
+        let named = all.filter_map(|by| match by {
+            NamedBy::ExternalId { connection } => Some(connection.to_string()),
+            NamedBy::Username | NamedBy::Id => None,
+        });
+        let mut connections: Vec<String> = named.collect();
+        connections.sort_unstable();
+        connections.dedup();
+        connections
+    }
+}
+
 /// An issuer, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerConfig {

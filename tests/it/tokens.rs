@@ -32,7 +32,8 @@ pub struct Scene {
     pub scim: Provisioner,
     pub asker: Asker,
     pub jdoe: String,
-    _folder: tempfile::TempDir,
+    scim_token: String,
+    folder: tempfile::TempDir,
 }
 
 impl Scene {
@@ -69,7 +70,25 @@ impl Scene {
         let jdoe = create("jdoe", "00u-jdoe");
         create("root", "00u-root");
         let asker = server.doors().asker();
-        Self { server, operator, scim, asker, jdoe, _folder: folder }
+        Self { server, operator, scim, asker, jdoe, scim_token: token, folder }
+    }
+
+    /// The same data and settings, with these settings as well.
+    fn restarted(mut self, more: &[(&str, &str)]) -> Self {
+        self.server.kill();
+        let file = self.folder.path().join("keys.json").display().to_string();
+        let mut environment = vec![
+            ("CEDARGATE_TOKEN__ISSUERS__0__ISSUER", ISSUER),
+            ("CEDARGATE_TOKEN__ISSUERS__0__AUDIENCES", "cedargate"),
+            ("CEDARGATE_TOKEN__ISSUERS__0__ALGORITHMS", "RS256,ES256,EdDSA"),
+            ("CEDARGATE_TOKEN__ISSUERS__0__JWKS_FILE", file.as_str()),
+        ];
+        environment.extend(more);
+        let server = TestServer::start_with(&self.folder.path().join("data"), &environment);
+        let doors = server.doors();
+        let (operator, asker) = (doors.operator(), doors.asker());
+        let scim = doors.provisioner(&self.scim_token);
+        Self { server, operator, scim, asker, ..self }
     }
 
     /// Asks as the bearer of a token.
@@ -169,6 +188,33 @@ fn the_issuer_says_what_its_claim_is() {
     for foreign in ["jdoe", "00u-jdoe", "jdoe@example.test"] {
         assert_eq!(by_id.ask(&claim("sub", foreign)).reason, "unknown-user", "{foreign}");
     }
+}
+
+/// The externalId belongs to a connection, whose id the server gives: it starts once without and once with the setting.
+#[test]
+fn an_external_id_names_whom_its_connection_made_and_nobody_else() {
+    let first = Scene::new(&Keys::File(honest_keys()), &[]);
+    let mut operator = first.server.doors().operator();
+    let all = operator.call("GET", "connections", &Value::Null).expect(&[200]).json();
+    let connection = all["items"][0]["id"].as_str().unwrap().to_owned();
+    // Another organization's provider gives the same externalId to somebody else.
+    operator.organization("globex");
+    let other = operator.connection("globex", "generic");
+    let twin = json!({"schemas": [USER], "userName": "twin", "externalId": "00u-jdoe", "active": true});
+    first.server.doors().provisioner(&other).call("POST", "Users", &twin).expect(&[201]);
+    let mut scene = first.restarted(&[
+        ("CEDARGATE_TOKEN__ISSUERS__0__PERSON", "external_id"),
+        ("CEDARGATE_TOKEN__ISSUERS__0__CONNECTION", connection.as_str()),
+    ]);
+    let token = HONEST[2].token(&claims("00u-jdoe"));
+    assert!(scene.ask(&token).permit);
+    for foreign in ["jdoe", "00U-JDOE", "00u-jdoe ", "00u-nobody", "jdoe@example.test"] {
+        assert_eq!(scene.ask(&HONEST[2].token(&claims(foreign))).reason, "unknown-user", "{foreign}");
+    }
+    // The provider gives the person another externalId: the old one names nobody from then on.
+    scene.patch(&json!([{"op": "replace", "path": "externalId", "value": "00u-new"}]));
+    assert_eq!(scene.ask(&token).reason, "unknown-user");
+    assert!(scene.ask(&HONEST[2].token(&claims("00u-new"))).permit);
 }
 
 #[test]

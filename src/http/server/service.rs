@@ -117,7 +117,7 @@ pub(super) async fn answer(
         took_us = took.as_micros(),
         "answered"
     );
-    Ok(response.map(|body| Served { body, _presence: presence }))
+    Ok(response.map(|body| Served { body, presence }))
 }
 
 /// One host for every request, in the `Host` header. HTTP/2 tells it as `:authority` (RFC 9113 section 8.3.1); a
@@ -185,6 +185,7 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             if body.size_hint().lower() > limits.stream_bytes {
                 return refused(&body_too_large(limits.stream_bytes), true);
             }
+            let _streaming = Streaming::new(connection);
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
             run(slot, template, request, move |request| handler(request, reader), None).await
@@ -260,6 +261,9 @@ async fn read_whole(slot: &mut Slot, mut body: Incoming) -> Result<Bytes, Refusa
     let reading = async {
         let mut whole = BytesMut::new();
         while let Some(bytes) = next_data(&mut body).await? {
+            if !bytes.is_empty() {
+                connection.vitals.progress();
+            }
             if body.is_end_stream() && whole.is_empty() && bytes.len() as u64 <= SMALL_BODY.min(limits.body_bytes) {
                 // The usual case: one piece, taken without a copy.
                 return Ok(bytes);
@@ -358,10 +362,26 @@ impl Drop for Presence {
     }
 }
 
+/// A body that is being read piece by piece.
+struct Streaming(Arc<Connection>);
+
+impl Streaming {
+    fn new(connection: &Arc<Connection>) -> Self {
+        connection.vitals.stream(true);
+        Self(Arc::clone(connection))
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.vitals.stream(false);
+    }
+}
+
 /// The body of an answer on its way.
 pub(super) struct Served {
     body: Body,
-    _presence: Presence,
+    presence: Presence,
 }
 
 impl hyper::body::Body for Served {
@@ -372,7 +392,11 @@ impl hyper::body::Body for Served {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.presence.0.vitals.progress();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

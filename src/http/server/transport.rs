@@ -24,6 +24,10 @@ use crate::telemetry::{ListenerMetrics, Stopwatch};
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
+/// Bytes that a connection may send without a request, a piece of a body or a piece of an answer coming of it: pings,
+/// settings, empty frames. Above, the connection is cut. More than the 1 MiB that HTTP/2 lets a client send ahead.
+const LONGEST_IDLE_TALK: u64 = 2 * 1024 * 1024;
+
 /// Said to a client whose headers did not arrive in time.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 102\r\n\
 connection: close\r\n\r\n\
@@ -79,6 +83,10 @@ pub(super) struct Vitals {
     /// When the first byte after the last request came, plus one; 0 where none did.
     head_since: AtomicU32,
     linger: AtomicBool,
+    /// Counts what comes of the bytes: requests, pieces of bodies and of answers.
+    progress: AtomicU32,
+    /// Requests whose bodies are read piece by piece, at the handler's pace.
+    streaming: AtomicU32,
 }
 
 impl Vitals {
@@ -91,12 +99,15 @@ impl Vitals {
             idle_since: AtomicU32::new(0),
             head_since: AtomicU32::new(0),
             linger: AtomicBool::new(false),
+            progress: AtomicU32::new(0),
+            streaming: AtomicU32::new(0),
         }
     }
 
     /// A request's headers are complete.
     pub(super) fn begin(&self, version: Version) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.progress();
         self.head_since.store(0, Ordering::Relaxed);
         self.asked.store(true, Ordering::Relaxed);
         if version == Version::HTTP_2 {
@@ -108,6 +119,17 @@ impl Vitals {
     pub(super) fn end(&self) {
         self.idle_since.store(self.opened.milliseconds(), Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Something came of what the client sent.
+    pub(super) fn progress(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A body is read piece by piece from now on, or no longer.
+    pub(super) fn stream(&self, begins: bool) {
+        let change = if begins { 1 } else { u32::MAX };
+        self.streaming.fetch_add(change, Ordering::Relaxed);
     }
 
     /// The client may still be sending a body that nobody wants: let it see the answer before the connection closes.
@@ -153,6 +175,26 @@ pub(super) struct Guarded<S> {
     lingering: Option<Lingering>,
     /// Nothing encrypts above: a text of ours would be understood.
     plain: bool,
+    talk: Talk,
+}
+
+/// Bytes since something last came of them.
+#[derive(Default)]
+struct Talk {
+    bytes: u64,
+    progress: u32,
+}
+
+impl Talk {
+    /// Whether the client may go on after so many more bytes.
+    fn may_go_on(&mut self, length: usize, vitals: &Vitals) -> bool {
+        let progress = vitals.progress.load(Ordering::Relaxed);
+        if progress != self.progress || vitals.streaming.load(Ordering::Relaxed) > 0 {
+            *self = Self { bytes: 0, progress };
+        }
+        self.bytes += length as u64;
+        self.bytes <= LONGEST_IDLE_TALK
+    }
 }
 
 struct Lingering {
@@ -171,7 +213,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         plain: bool,
     ) -> Self {
         let tick = Box::pin(tokio::time::sleep(patience.tick()));
-        Self { stream, vitals, patience, metrics, crowd, tick, stalled_since: None, lingering: None, plain }
+        Self {
+            stream,
+            vitals,
+            patience,
+            metrics,
+            crowd,
+            tick,
+            stalled_since: None,
+            lingering: None,
+            plain,
+            talk: Talk::default(),
+        }
     }
 
     /// Called whenever we would wait: wakes with the tick, ends with the patience.
@@ -251,8 +304,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
         if result.is_ready() {
-            if buffer.filled().len() > before {
+            let length = buffer.filled().len() - before;
+            if length > 0 {
                 self.vitals.heard();
+                let guarded = &mut *self;
+                if !guarded.talk.may_go_on(length, &guarded.vitals) {
+                    self.metrics.cut(Cut::Flood);
+                    return Poll::Ready(Err(impatient()));
+                }
             }
             return result;
         }
@@ -342,6 +401,19 @@ mod tests {
         vitals.head_since.store(1, Ordering::Relaxed);
         assert_eq!(vitals.verdict(59_999, PATIENCE), None);
         assert_eq!(vitals.verdict(60_000, PATIENCE), Some(Cut::Idle));
+    }
+
+    #[test]
+    fn talk_that_comes_to_nothing_ends_and_work_does_not() {
+        let (vitals, mut talk) = (Vitals::new(), Talk::default());
+        let half = usize::try_from(LONGEST_IDLE_TALK / 2).unwrap();
+        assert!(talk.may_go_on(half, &vitals) && talk.may_go_on(half, &vitals) && !talk.may_go_on(1, &vitals));
+        vitals.progress();
+        assert!(talk.may_go_on(half, &vitals) && talk.may_go_on(half, &vitals) && !talk.may_go_on(1, &vitals));
+        vitals.stream(true);
+        assert!((0..10).all(|_| talk.may_go_on(half, &vitals)));
+        vitals.stream(false);
+        assert!(talk.may_go_on(half, &vitals) && !talk.may_go_on(half + 1, &vitals));
     }
 
     #[test]

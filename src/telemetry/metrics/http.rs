@@ -31,10 +31,13 @@ pub enum Cut {
     Accept,
     /// TLS did not come about: no certificate, one that does not hold, or no TLS at all.
     Handshake,
+    /// It sent much of which nothing came: pings, settings, empty frames.
+    Flood,
 }
 
 impl Cut {
-    const ALL: [Self; 6] = [Self::SlowHead, Self::Idle, Self::SlowReader, Self::Drain, Self::Accept, Self::Handshake];
+    const ALL: [Self; 7] =
+        [Self::SlowHead, Self::Idle, Self::SlowReader, Self::Drain, Self::Accept, Self::Handshake, Self::Flood];
 
     /// The label.
     pub const fn name(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Cut {
             Self::Drain => "drain",
             Self::Accept => "accept",
             Self::Handshake => "handshake",
+            Self::Flood => "flood",
         }
     }
 }
