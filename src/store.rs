@@ -20,6 +20,7 @@
 
 mod limits;
 pub mod memory;
+mod position;
 pub mod sqlite;
 
 use std::future::Future;
@@ -28,7 +29,8 @@ use std::sync::Arc;
 
 use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
-pub use limits::{MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+pub use limits::{MAX_ABOVE, MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+pub use position::Position;
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -291,14 +293,14 @@ pub enum Predicate {
 }
 
 /// Which part of the result is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// How many to leave out at the beginning.
     pub offset: u64,
     /// How many at most.
     pub count: u64,
-    /// Only resources whose number is greater: the key of cursor paging, for unsorted queries.
-    pub after: Option<Number>,
+    /// Only what comes after this position.
+    pub after: Option<Position>,
 }
 
 /// A search over one kind within one organization.
@@ -326,8 +328,24 @@ pub type Member = (Number, Kind, String);
 pub struct Found {
     /// The part that was asked for.
     pub records: Vec<Record>,
-    /// How many there are in all, whatever the page.
-    pub total: u64,
+    /// What each of them is sorted by, for a [`Position`].
+    pub keys: Vec<Option<String>>,
+    /// How many there are in all, whatever the page. `None` where the page comes after a position: a walk counts
+    /// once, when it begins.
+    pub total: Option<u64>,
+    /// Whether more come after the last of them.
+    pub more: bool,
+}
+
+/// A group that somebody is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Above {
+    /// Who.
+    pub member: Number,
+    /// The group.
+    pub group: Number,
+    /// Whether as a member of it, or only through other groups.
+    pub direct: bool,
 }
 
 /// Where the ledger stands.
@@ -424,6 +442,10 @@ pub trait Store: Send + Sync {
 
     /// The groups that this resource is a direct member of, by number.
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// Every group that each of these is in, directly or through other groups, by one read however many they are. By
+    /// member, the direct ones first, then by number. At most [`MAX_ABOVE`].
+    fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>>;
 
     /// Which of these are direct members of the group, in the order given.
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>>;

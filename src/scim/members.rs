@@ -17,8 +17,6 @@ use crate::store::{Kind, Record};
 const PAGE: u64 = 1_000;
 /// The most members that one request may name.
 const MOST_MEMBERS: usize = 100_000;
-/// The most groups above one resource.
-const MOST_GROUPS: usize = 10_000;
 
 /// Who joins and who leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,31 +167,18 @@ impl Scim {
     /// # Errors
     /// 400 `invalidValue`.
     pub(super) async fn check_nesting(&self, group: Number, nested: &[Number]) -> Result<(), ScimError> {
-        let above = self.groups_above(group).await?;
-        let ring = |joining: &Number| *joining == group || above.iter().any(|(record, _)| record.number == *joining);
+        let above = self.store.groups_above(vec![group]).await.map_err(store_failure)?;
+        let ring = |joining: &Number| *joining == group || above.iter().any(|above| above.group == *joining);
         if nested.iter().any(ring) {
             return Err(ScimError::invalid_value("a group cannot contain itself, directly or through another group"));
         }
         Ok(())
     }
 
-    /// Every group that this resource is in, with whether directly; the nearest first.
-    pub(super) async fn groups_above(&self, number: Number) -> Result<Vec<(Record, bool)>, ScimError> {
-        let mut seen = BTreeSet::from([number]);
-        let mut above: Vec<(Record, bool)> = Vec::new();
-        let mut next = 0;
-        let mut below = number;
-        loop {
-            let direct = below == number;
-            for record in self.store.groups_of(below).await.map_err(store_failure)? {
-                if seen.len() <= MOST_GROUPS && seen.insert(record.number) {
-                    above.push((record, direct));
-                }
-            }
-            let Some((record, _)) = above.get(next) else { return Ok(above) };
-            below = record.number;
-            next += 1;
-        }
+    /// Every group that this resource is in, directly or through others; the direct ones first.
+    pub(super) async fn groups_above(&self, number: Number) -> Result<Vec<Record>, ScimError> {
+        let above = self.store.groups_above(vec![number]).await.map_err(store_failure)?;
+        self.store.records(above.iter().map(|above| above.group).collect()).await.map_err(store_failure)
     }
 }
 
