@@ -137,7 +137,7 @@ async fn empty(manage: &Manage, id: &str) -> Result<(), Refusal> {
         let page = Page { offset: 0, count: 1, after: None };
         let query = Query { kind, organization: Some(id.to_owned()), predicate: None, sort: None, page };
         let found = manage.store.query(query).await.map_err(refused)?;
-        let total = found.total.unwrap_or_else(|| found.records.len() as u64);
+        let total = found.total.unwrap_or(found.records.len() as u64);
         if total > 0 {
             owned.push(format!("{total} {}{}", kind.name(), if total == 1 { "" } else { "s" }));
         }
