@@ -5,6 +5,7 @@
 //! [`image`] alone; which names a person keeps in [`life`]. The language of SCIM (schemas, filters, PATCH) is pure and
 //! knows nothing of the rest. This room knows no policies, no gateways and no SQL.
 
+pub mod alarm;
 mod bulk;
 mod caller;
 pub mod connection;
@@ -13,6 +14,7 @@ pub mod conversation;
 mod cursor;
 mod discovery;
 pub mod error;
+mod event;
 pub mod filter;
 mod groups;
 pub mod image;
@@ -22,14 +24,17 @@ mod members;
 pub mod operator;
 pub mod patch;
 mod query;
+mod rate;
 mod respond;
 pub mod schema;
 mod search;
 mod state;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod users;
 mod view;
+mod watch;
 
 use std::sync::Arc;
 
@@ -37,17 +42,23 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use error::ScimError;
+pub use event::{EventPage, EventRetention, EventSearch};
 pub use image::{Mark, MarkReason};
 pub use operator::{Imported, Users};
 pub use respond::{MEDIA_TYPE, REVISION_HEADER};
+pub use undo::{Since, Undone};
+pub use watch::{OutcomeClass, Risk, Standing};
 
 use self::caller::Caller;
 use self::cursor::Cursors;
+use self::event::Waiting;
 use self::list::Span;
 use self::respond::failure;
 use self::schema::{ResourceKind, Schemas};
+use self::watch::Watch;
 use crate::clock::Sources;
 use crate::domain::{Number, Revision};
+use crate::http::header::{self, HeaderValue};
 use crate::http::{Handling, Method, Request, Response, Router, later};
 use crate::store::{Committed, Kind, Record, Step, Store, StoreError, Transaction};
 use crate::telemetry::Metrics;
@@ -69,6 +80,9 @@ pub struct Scim {
     nesting: Mutex<()>,
     cursors: Cursors,
     metrics: Option<Arc<Metrics>>,
+    watch: Arc<Watch>,
+    waiting: Waiting,
+    retention: EventRetention,
 }
 
 impl Operation {
@@ -160,7 +174,16 @@ impl Scim {
             nesting: Mutex::new(()),
             cursors,
             metrics: None,
+            watch: Arc::default(),
+            waiting: Waiting::default(),
+            retention: EventRetention::default(),
         }
+    }
+
+    /// Keeps so much of the provisioning log.
+    pub const fn retaining(mut self, retention: EventRetention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Counts every request from now on.
@@ -245,12 +268,17 @@ impl Scim {
     async fn perform(&self, operation: Operation, request: &Request) -> Response {
         let caller = match Caller::admit(&*self.store, self.sources.clock.now(), request).await {
             Ok(caller) => caller,
-            Err(error) => {
-                tracing::info!(request = %request.id, status = error.status.as_u16(), "a SCIM request was not admitted");
-                return failure(&error);
+            Err(refused) => {
+                let status = refused.error.status.as_u16();
+                tracing::info!(request = %request.id, status, "a SCIM request was not admitted");
+                return failure(&self.not_admitted(refused, request));
             }
         };
-        let response = self.dispatch(operation, &caller, request).await.unwrap_or_else(|error| failure(&error));
+        let answered = self.recorded(operation, &caller, request).await;
+        let mut response = answered.unwrap_or_else(|error| failure(&error));
+        if let Operation::NotAllowed(allow) = operation {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
         tracing::info!(
             request = %request.id,
             connection = caller.connection(),
@@ -265,10 +293,16 @@ impl Scim {
     }
 
     async fn dispatch(&self, operation: Operation, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
+        use ResourceKind::{Group, User};
         match operation {
-            Operation::Create(_) | Operation::Replace(_) | Operation::Patch(_) | Operation::Delete(_) => {
-                self.write(operation, caller, request).await
-            }
+            Operation::Create(User) => self.post_user(caller, request).await,
+            Operation::Create(Group) => self.post_group(caller, request).await,
+            Operation::Replace(User) => self.put_user(caller, request).await,
+            Operation::Replace(Group) => self.put_group(caller, request).await,
+            Operation::Patch(User) => self.patch_user_request(caller, request).await,
+            Operation::Patch(Group) => self.patch_group(caller, request).await,
+            Operation::Delete(User) => self.delete_user(caller, request).await,
+            Operation::Delete(Group) => self.delete_group(caller, request).await,
             Operation::Bulk => self.bulk(caller, request).await,
             Operation::List(span) => self.list(caller, span, request).await,
             Operation::Search(span) => self.search(caller, span, request).await,
@@ -278,7 +312,9 @@ impl Scim {
             Operation::ResourceType => self.resource_type(request),
             Operation::Schemas => self.schema_documents(request),
             Operation::Schema => self.schema_document(request),
-            Operation::NotAllowed(allow) => Ok(respond::not_allowed(allow)),
+            Operation::NotAllowed(allow) => {
+                Err(ScimError::method_not_allowed(format!("this endpoint takes {allow} only")))
+            }
             Operation::Me => Err(ScimError::not_implemented(
                 "a connection's token stands for an identity provider, not for a person, so there is no /Me; use /Users",
             )),
@@ -291,36 +327,7 @@ impl Scim {
         }
     }
 
-    /// A write of one resource; of a bulk request, too.
-    async fn write(&self, operation: Operation, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
-        use ResourceKind::{Group, User};
-        match operation {
-            Operation::Create(User) => self.post_user(caller, request).await,
-            Operation::Create(Group) => self.post_group(caller, request).await,
-            Operation::Replace(User) => self.put_user(caller, request).await,
-            Operation::Replace(Group) => self.put_group(caller, request).await,
-            Operation::Patch(User) => self.patch_user_request(caller, request).await,
-            Operation::Patch(Group) => self.patch_group(caller, request).await,
-            Operation::Delete(User) => self.delete_user(caller, request).await,
-            Operation::Delete(Group) => self.delete_group(caller, request).await,
-            Operation::List(_)
-            | Operation::Search(_)
-            | Operation::Read(_)
-            | Operation::Bulk
-            | Operation::Me
-            | Operation::ServiceProviderConfig
-            | Operation::ResourceTypes
-            | Operation::ResourceType
-            | Operation::Schemas
-            | Operation::Schema
-            | Operation::NotAllowed(_)
-            | Operation::NotImplemented
-            | Operation::Unknown => Err(ScimError::internal("this is no write")),
-        }
-    }
-
-    /// One transaction, now.
-    async fn commit(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
+    async fn commit_steps(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
         let transaction = Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
         self.store.commit(transaction).await.map_err(|error| match error {
             StoreError::VersionMismatch { .. } | StoreError::NotFound(_) => Failure::Raced,

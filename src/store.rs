@@ -16,11 +16,14 @@
 //! 5. A resource's version goes up by one with each write to it (its members included), and an expected version that
 //!    does not match changes nothing.
 //! 6. The same operation id commits once; a repetition answers with the first outcome's revision.
-//! 7. After an I/O error at a commit nothing is acknowledged any more until the process starts anew.
+//! 7. Events of the provisioning log that come with a write are committed with it. A transaction of [`Step::Event`],
+//!    [`Step::ForgetEvents`] and [`Step::Note`] alone takes no revision: it answers with the one that the ledger stands at.
+//! 8. After an I/O error at a commit nothing is acknowledged any more until the process starts anew.
 
+pub mod events;
 mod limits;
 pub mod memory;
-mod position;
+mod search;
 pub mod sqlite;
 
 use std::future::Future;
@@ -29,8 +32,9 @@ use std::sync::Arc;
 
 use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
+pub use events::{Event, EventQuery, LoggedEvent, Retention};
 pub use limits::{MAX_ABOVE, MAX_DEPTH, MAX_STEPS, MAX_TERMS};
-pub use position::Position;
+pub use search::{Above, Found, Page, Position};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -189,6 +193,17 @@ pub enum Step {
         /// The version that it must have; `None` takes any.
         expected: Option<u64>,
     },
+    /// An entry for the provisioning log. Concerns no resource, so that its outcome names none (0) and changes nothing.
+    Event(Event),
+    /// Old entries of the provisioning log go, a bounded number at a time. Its outcome is that of an event.
+    ForgetEvents(Retention),
+    /// A small fact beside the ledger that no decision reads; `None` takes it away. Its outcome is that of an event.
+    Note {
+        /// Its name; facts that belong together begin alike.
+        key: String,
+        /// What it is from now on.
+        value: Option<String>,
+    },
 }
 
 /// A write: at most [`MAX_STEPS`] steps that happen together, at a stated time. It takes a revision even where no step
@@ -292,17 +307,6 @@ pub enum Predicate {
     HasGroups,
 }
 
-/// Which part of the result is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// How many to leave out at the beginning.
-    pub offset: u64,
-    /// How many at most.
-    pub count: u64,
-    /// Only what comes after this position.
-    pub after: Option<Position>,
-}
-
 /// A search over one kind within one organization.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -322,31 +326,6 @@ pub struct Query {
 
 /// A member as listings show it: its number, kind and id.
 pub type Member = (Number, Kind, String);
-
-/// What a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The part that was asked for.
-    pub records: Vec<Record>,
-    /// What each of them is sorted by, for a [`Position`].
-    pub keys: Vec<Option<String>>,
-    /// How many there are in all, whatever the page. `None` where the page comes after a position: a walk counts
-    /// once, when it begins.
-    pub total: Option<u64>,
-    /// Whether more come after the last of them.
-    pub more: bool,
-}
-
-/// A group that somebody is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Above {
-    /// Who.
-    pub member: Number,
-    /// The group.
-    pub group: Number,
-    /// Whether as a member of it, or only through other groups.
-    pub direct: bool,
-}
 
 /// Where the ledger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -455,6 +434,12 @@ pub trait Store: Send + Sync {
 
     /// The change log after a revision number of the present epoch, at most `limit` entries.
     fn tail(&self, after: u64, limit: u64) -> BoxFuture<'_, Result<Vec<LogEntry>, StoreError>>;
+
+    /// The provisioning log, newest first.
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>>;
+
+    /// The facts of [`Step::Note`] whose keys begin with this, by key.
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
 
     /// Walks the state of everybody at one revision, which it answers. Images come in the order of numbers and
     /// before memberships. Blocking: for the start, before anything serves.

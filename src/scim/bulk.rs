@@ -89,16 +89,16 @@ impl Scim {
         }
         let single = Request {
             method: item.method.clone(),
-            path: item.path.clone(),
+            path: format!("/scim/v2{}", item.path),
             // Nobody sees the answer: a large group is not read for it.
             query: Some("attributes=id".to_owned()),
             headers,
             body: item.data.as_ref().map(Value::to_string).unwrap_or_default().into(),
-            peer: bulk.peer,
+            peer: bulk.peer.clone(),
             parameters: id.map(|id| ("id", id)).into_iter().collect(),
             id: bulk.id.clone(),
         };
-        let response = self.write(operation, caller, &single).await.unwrap_or_else(|error| failure(&error));
+        let response = self.recorded_in_bulk(operation, caller, &single).await.unwrap_or_else(|error| failure(&error));
         Done::of(&response, location)
     }
 

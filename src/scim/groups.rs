@@ -74,6 +74,7 @@ impl Scim {
         let tolerance = caller.tolerance();
         let operations = patch::parse(&json_body(request)?, &tolerance)?;
         let (operations, members) = patch::split_members(&operations, definition)?;
+        let members = self.passed_over(caller, members).await?;
         let limits = caller.limits();
         let document = |draft: &mut Draft<GroupState>| {
             if !operations.is_empty() {
@@ -110,7 +111,7 @@ impl Scim {
         let record = self.living(wall, Kind::Group, id).await?;
         precondition.check(record.version)?;
         let expected = precondition.is_set().then_some(record.version);
-        Ok(self.commit(vec![Step::Remove { number: record.number, expected }]).await?.revision)
+        Ok(self.commit(wall, vec![Step::Remove { number: record.number, expected }]).await?.revision)
     }
 
     /// Makes a group with its members in one transaction.
@@ -135,7 +136,7 @@ impl Scim {
             // Nobody knows the new group yet, so that its members cannot hold it: no ring to look for.
             steps.push(Step::Members { group: CREATED, expected: None, add: members, remove: Vec::new() });
         }
-        let made = match self.commit(steps).await {
+        let made = match self.commit(wall, steps).await {
             Ok(committed) => {
                 log_marks(&limits.writer, &id, &marked);
                 last_written(&committed, &id, wall, document, state)
@@ -200,7 +201,7 @@ impl Scim {
         if steps.is_empty() {
             return Ok(Written { record, revision: self.revision().await? });
         }
-        let committed = self.commit(steps).await?;
+        let committed = self.commit(wall, steps).await?;
         log_marks(&limits.writer, id, &marked);
         last_written(&committed, id, wall, document, state)
     }

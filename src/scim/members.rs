@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::caller::Wall;
+use super::caller::{Caller, Wall};
 use super::error::{ScimError, quote};
 use super::filter::{Filter, matches_element};
 use super::patch::MemberOperation;
@@ -70,6 +70,32 @@ impl Scim {
     /// 400 `invalidValue` for an id that nobody in the organization has.
     pub(super) async fn first_members(&self, wall: &Wall, ids: &[String]) -> Result<Vec<Number>, ScimError> {
         Ok(self.members_by_id(wall, ids).await?.into_keys().collect())
+    }
+
+    /// Leaves ids that nobody has out of what is added, where the connection's settings say so.
+    ///
+    /// # Errors
+    /// 503 and 500 from the store.
+    pub(super) async fn passed_over(
+        &self,
+        caller: &Caller,
+        mut operations: Vec<MemberOperation>,
+    ) -> Result<Vec<MemberOperation>, ScimError> {
+        if !caller.settings().pass_over_unknown_members {
+            return Ok(operations);
+        }
+        for operation in &mut operations {
+            if let MemberOperation::Add(ids) = operation {
+                let mut known = Vec::with_capacity(ids.len());
+                for id in std::mem::take(ids) {
+                    if self.member(Some(caller.wall()), &id).await?.is_some() {
+                        known.push(id);
+                    }
+                }
+                *ids = known;
+            }
+        }
+        Ok(operations)
     }
 
     /// What operations on members come to. `group` is `None` for one that is being made.

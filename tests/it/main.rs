@@ -7,15 +7,19 @@
     reason = "a test fails by panic"
 )]
 
+mod authzen;
 mod bad_input;
+mod bundles;
 mod conversation;
 mod coverage;
 mod crash;
 mod decisions;
+mod dialects;
 mod house;
 mod model;
 mod readme;
 mod reload;
 mod revocation;
+mod scim_conformance;
 mod store_contract;
 mod support;
