@@ -349,12 +349,11 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
-/// Receives the state at one revision, piece by piece, for a start.
-pub trait Projection {
-    /// A resource's newest image.
-    fn image(&mut self, number: Number, image: Image);
-    /// A membership.
-    fn member(&mut self, group: Number, member: Number);
+/// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
+pub trait Projection: Send {
+    /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
+    /// What has no image has no place here, nor in groups.
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
 }
 
 /// Why a store could not do it.
@@ -441,8 +440,8 @@ pub trait Store: Send + Sync {
     /// The facts of [`Step::Note`] whose keys begin with this, by key.
     fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
 
-    /// Walks the state of everybody at one revision, which it answers. Images come in the order of numbers and
-    /// before memberships. Blocking: for the start, before anything serves.
+    /// Walks the state of everybody at one revision, which it answers. Resources come in the order of
+    /// their numbers. Blocking: for the start, before anything serves.
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError>;
 
     /// Reads everything and verifies the hash chain and the engine's own structures. Blocking.

@@ -15,6 +15,7 @@ mod coverage;
 mod crash;
 mod decisions;
 mod dialects;
+mod fuzz_corpus;
 mod house;
 mod model;
 mod readme;
