@@ -20,5 +20,6 @@ mod model;
 mod readme;
 mod reload;
 mod revocation;
+mod scim_operations;
 mod store_contract;
 mod support;
