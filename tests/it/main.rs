@@ -22,5 +22,6 @@ mod readme;
 mod reload;
 mod revocation;
 mod scim_conformance;
+mod scim_operations;
 mod store_contract;
 mod support;
