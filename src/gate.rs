@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question, Revision};
+use crate::domain::{Decision, Question, Reason, Revision};
 use crate::http::{Answer, Handling, Method, Refusal, Request, Response, Router, later};
 use answer::{Judged, verdict_name};
 use credentials::{Dialect, GateConfig, Manner};
@@ -80,10 +80,18 @@ impl Gate {
         later(move |request| -> Answer { Box::pin(dialect(Arc::clone(&gate), request)) })
     }
 
-    /// Decides, waiting a little for a revision that is still on its way.
+    /// Decides, waiting a little for a revision or for an issuer's keys that are still on their way.
     async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         self.catch_up(question.least_revision).await;
-        self.authz.decide(question)
+        let mut decision = self.authz.decide(question);
+        // Once for a fetch that was under way, which may have begun too early, and once for one of its own.
+        for _ in 0..2 {
+            let refused = decision.as_ref().is_ok_and(|decision| decision.reason == Reason::Unauthenticated);
+            let Some(newer) = refused.then(|| self.authz.newer_keys(&question.subject)).flatten() else { break };
+            newer.await;
+            decision = self.authz.decide(question);
+        }
+        decision
     }
 
     /// Waits a little for a revision that is still on its way.
