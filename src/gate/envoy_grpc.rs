@@ -109,7 +109,7 @@ fn allowed(judged: &Judged, sent: &HeaderMap, config: &GateConfig) -> CheckRespo
     let identity = judged.identity();
     // Envoy removes after it has set: what is set stays out of the list, since setting overwrites the client's.
     let is_set = |name: &str| identity.iter().any(|(set, _)| *set == name);
-    let of_client = sent.keys().map(HeaderName::as_str).filter(|name| name.replace('_', "-").starts_with("cedargate-"));
+    let of_client = sent.keys().map(HeaderName::as_str).filter(|name| original::folded(name).starts_with("cedargate-"));
     let strip = config.strip_headers.iter().map(HeaderName::as_str);
     let remove = of_client.chain(answer::OVERRIDES).chain(strip).filter(|name| !is_set(name));
     let headers = identity.iter().map(|(name, value)| header(name, value)).collect();
