@@ -17,8 +17,8 @@ use world::World;
 fn through(kind: Kind) {
     let mut world = World::new();
     let gateway = kind.start(&world);
-    contract::run(&mut world, &gateway);
-    crate::tricks::run(&mut world, &gateway);
+    contract::run(&world, &gateway);
+    crate::tricks::run(&world, &gateway);
     contract::without_us(&mut world, &gateway);
 }
 

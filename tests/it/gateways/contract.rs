@@ -37,7 +37,7 @@ const fn without_a_decision(kind: Kind) -> (u16, u16, u16) {
 }
 
 /// The contract while our server answers.
-pub fn run(world: &mut World, gateway: &Gateway) {
+pub fn run(world: &World, gateway: &Gateway) {
     decisions(world, gateway);
     identity(world, gateway);
     credentials(world, gateway);

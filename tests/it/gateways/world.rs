@@ -87,15 +87,13 @@ impl World {
         &self.authorization
     }
 
-    /// Every decision so far, by the gateway's request id. Reads the log until the decisions are there that the
-    /// recorder's requests need: the log's writer is a thread of its own.
+    /// Every decision that the log tells so far, by the gateway's request id.
     pub fn judged(&self) -> BTreeMap<String, Vec<Judged>> {
         let text = std::fs::read_to_string(self.server.data().with_extension("log")).unwrap();
         let mut judged: BTreeMap<String, Vec<Judged>> = BTreeMap::new();
         for line in text.lines() {
             let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-            let fields = &line["fields"];
-            let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+            let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
             if text("message") == "decided" {
                 let request = (text("method"), text("path"), text("host").to_ascii_lowercase());
                 let one = Judged { request, permit: text("decision") == "permit" };
