@@ -6,11 +6,14 @@
 
 pub mod answer;
 pub mod auth_request;
+pub mod authzen;
 pub mod credentials;
 pub mod envoy_grpc;
 pub mod envoy_http;
 pub mod forward_auth;
+mod json;
 pub mod native;
+pub mod opa;
 pub mod original;
 #[cfg(test)]
 mod tests;
@@ -19,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question};
-use crate::http::{Answer, Handling, Method, Refusal, Request, Response, Router, later, now};
+use crate::domain::{Decision, Question, Revision};
+use crate::http::{Answer, Handling, Method, Refusal, Request, Response, Router, later};
 use answer::{Judged, verdict_name};
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
@@ -44,11 +47,9 @@ impl Gate {
     /// Every endpoint of the gate. Refusals from outside of the handlers (overload, bodies too large, a handler that
     /// failed) are rendered by the same functions as the handlers' own.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let many = Arc::clone(self);
-        let batch = now(move |request| native::authorize_batch(&many, &request));
         Router::new()
             .route(Method::POST, "/v1/authorize", self.handler(authorize))
-            .route(Method::POST, "/v1/authorize/batch", batch)
+            .route(Method::POST, "/v1/authorize/batch", self.handler(authorize_batch))
             .any("/forward-auth", self.handler(forward_auth))
             .refusals("/forward-auth", Arc::new(forward_auth::refuse))
             .any("/auth-request", self.handler(auth_request))
@@ -57,6 +58,8 @@ impl Gate {
             .refusals("/envoy/", Arc::new(envoy_http::refuse))
             .route(Method::POST, envoy_grpc::PATH, self.handler(envoy_grpc))
             .refusals(envoy_grpc::PATH, Arc::new(envoy_grpc::refuse))
+            .route(Method::POST, opa::PATH, self.handler(opa))
+            .refusals(opa::PATH, Arc::new(opa::refuse))
     }
 
     /// The decisions behind the gate.
@@ -79,15 +82,21 @@ impl Gate {
 
     /// Decides, waiting a little for a revision that is still on its way.
     async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        self.catch_up(question.least_revision).await;
+        self.authz.decide(question)
+    }
+
+    /// Waits a little for a revision that is still on its way.
+    async fn catch_up(&self, wanted: Option<Revision>) {
+        let Some(wanted) = wanted else { return };
         let mut waited = Duration::ZERO;
-        loop {
-            match self.authz.decide(question) {
-                Err(Failure::NotFresh { have, want }) if have.epoch == want.epoch && waited < FRESHNESS_WAIT => {
-                    tokio::time::sleep(FRESHNESS_STEP).await;
-                    waited += FRESHNESS_STEP;
-                }
-                settled => return settled,
+        while waited < FRESHNESS_WAIT {
+            let have = self.authz.revision();
+            if have.epoch != wanted.epoch || have >= wanted {
+                return;
             }
+            tokio::time::sleep(FRESHNESS_STEP).await;
+            waited += FRESHNESS_STEP;
         }
     }
 
@@ -116,6 +125,20 @@ impl Gate {
 
 async fn authorize(gate: Arc<Gate>, request: Request) -> Response {
     native::authorize(&gate, &request).await
+}
+
+async fn authorize_batch(gate: Arc<Gate>, request: Request) -> Response {
+    native::authorize_batch(&gate, &request).await
+}
+
+async fn opa(gate: Arc<Gate>, request: Request) -> Response {
+    let answer = || -> Result<Response, Refusal> {
+        let manner = gate.admit(Dialect::Opa, &request)?;
+        let body = json::parse(&request.body)?;
+        let asks = opa::read(&body, manner)?;
+        Ok(opa::write(&asks, &gate.judge(Dialect::Opa, manner, &asks.original())?))
+    };
+    answer().unwrap_or_else(|refusal| opa::refuse(&refusal))
 }
 
 async fn forward_auth(gate: Arc<Gate>, request: Request) -> Response {

@@ -77,7 +77,7 @@ fn credential(reader: &mut Reader, key: &str, default: &Manner) -> Option<Creden
 
 fn manner(reader: &mut Reader, key: &str, default: &Manner) -> Manner {
     let source = |raw: &Raw| {
-        let known = "authorization, principal, jwt-metadata, header:NAME";
+        let known = "authorization, principal, jwt-metadata, consumer, header:NAME";
         let sources = words(raw, CallerSource::parse, known)?;
         if sources.is_empty() { Err(format!("is empty; write some of {known}")) } else { Ok(sources) }
     };
@@ -86,6 +86,7 @@ fn manner(reader: &mut Reader, key: &str, default: &Manner) -> Manner {
         CallerSource::Header(name) => format!("header:{name}"),
         CallerSource::Principal => "principal".to_owned(),
         CallerSource::JwtMetadata => "jwt-metadata".to_owned(),
+        CallerSource::Consumer => "consumer".to_owned(),
     };
     let shown = |sources: &Vec<CallerSource>| sources.iter().map(word).collect::<Vec<_>>().join(", ");
     Manner {

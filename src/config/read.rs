@@ -4,12 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::gate;
 use super::reader::Reader;
 use super::source::Raw;
+use super::value::{self, Parsed};
 use super::{
     Config, DecisionConfig, Faults, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, StoreLocation, UsernameChange,
 };
-use super::{gate, value};
+use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
 use crate::telemetry::log::{LogConfig, LogFormat, check_filter};
@@ -43,13 +45,20 @@ fn listeners(reader: &mut Reader) -> Listeners {
         front: listener(reader, "front", 8080, &usual),
         gate: listener(reader, "gate", 8181, &gate),
         gate_socket: reader.optional_path("gate.socket"),
+        gate_public_url: reader.optional("gate.public_url", public_url, ToString::to_string),
         ops: listener(reader, "ops", 9191, &ops),
     }
 }
 
 fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> Listener {
     let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    Listener { address: ListenerAddress::Tcp(address), limits: read_limits(reader, name, limits) }
+    let tls = super::tls::tls(reader, name);
+    Listener { address: ListenerAddress::Tcp(address), tls, limits: read_limits(reader, name, limits) }
+}
+
+fn public_url(raw: &Raw) -> Parsed<PublicUrl> {
+    let text = value::text(raw)?;
+    PublicUrl::parse(&text).map_err(|wrong| format!("is {text:?}; it {wrong}"))
 }
 
 fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
@@ -142,6 +151,8 @@ fn scim(reader: &mut Reader) -> ScimConfig {
         public_url: reader.optional("scim.public_url", parse, Clone::clone),
         schemas: reader.optional_path("scim.schemas"),
         username_change: reader.choice("scim.username_change", UsernameChange::default(), &words),
+        event_count: reader.number("scim.event_count", 100_000, 100, 100_000_000),
+        event_days: u32::try_from(reader.number("scim.event_days", 90, 1, 3_650)).unwrap_or(u32::MAX),
     }
 }
 

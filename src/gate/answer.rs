@@ -126,6 +126,15 @@ pub fn body_of(status: StatusCode) -> &'static str {
     }
 }
 
+/// Verdict, reason and id, as every answer to one question of a service carries them.
+pub fn decision_headers(headers: &mut HeaderMap, decision: &Decision, id: &str) {
+    headers.insert(HeaderName::from_static(DECISION), HeaderValue::from_static(verdict_name(decision.verdict())));
+    headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(decision.reason.code()));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(HeaderName::from_static(DECISION_ID), id);
+    }
+}
+
 /// A refusal's headers: it denies, and its code is the reason.
 pub fn write_refusal(headers: &mut HeaderMap, refusal: &Refusal) {
     write_reason(headers, refusal.code);

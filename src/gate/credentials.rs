@@ -55,6 +55,8 @@ pub enum CallerSource {
     Principal,
     /// `jwt-metadata`: the claims that Envoy's jwt_authn filter verified.
     JwtMetadata,
+    /// `consumer`: the consumer that Kong or APISIX authenticated, by the name under which it is known there.
+    Consumer,
 }
 
 impl CallerSource {
@@ -64,6 +66,7 @@ impl CallerSource {
             "authorization" => Some(Self::Authorization),
             "principal" => Some(Self::Principal),
             "jwt-metadata" => Some(Self::JwtMetadata),
+            "consumer" => Some(Self::Consumer),
             _ => word.strip_prefix("header:")?.trim().parse().ok().map(Self::Header),
         }
     }

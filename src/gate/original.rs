@@ -113,7 +113,10 @@ pub fn without_twins<'a>(
         let folded = folded(name);
         let is_callers = manner.caller.iter().any(|source| match source {
             CallerSource::Header(header) => self::folded(header.as_str()) == folded && header.as_str() != name,
-            CallerSource::Authorization | CallerSource::Principal | CallerSource::JwtMetadata => false,
+            CallerSource::Authorization
+            | CallerSource::Principal
+            | CallerSource::JwtMetadata
+            | CallerSource::Consumer => false,
         });
         if is_callers || folded == "authorization" || folded.starts_with("cedargate-") || deciding.contains(&&*folded) {
             return Err(HeaderFault::Twin(name.to_owned()));
@@ -152,8 +155,8 @@ pub fn caller<'a>(headers: &'a HeaderMap, manner: &Manner) -> Result<Subject<'a>
                     return Ok(Subject::User(user));
                 }
             }
-            // Only Envoy's gRPC dialect tells these.
-            CallerSource::Principal | CallerSource::JwtMetadata => {}
+            // Only Envoy's gRPC and OPA's dialects tell these.
+            CallerSource::Principal | CallerSource::JwtMetadata | CallerSource::Consumer => {}
         }
     }
     Ok(NOBODY)

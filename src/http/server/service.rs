@@ -29,6 +29,8 @@ use crate::telemetry::{ListenerMetrics, Stopwatch};
 const SMALL_BODY: u64 = 8 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("cedargate-request-id");
+/// The client's own name of a request: every answer to it, an error as well, has the same (AuthZEN 1.0, section 10.1.3).
+const CLIENTS_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What all connections of a listener share.
 pub(super) struct Listener {
@@ -89,6 +91,7 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_http1 = parts.version != Version::HTTP_2;
+    let clients_id = parts.headers.get(&CLIENTS_REQUEST_ID).cloned();
 
     let outcome = handle(&connection, parts, body, id).await;
     let mut response = outcome.response;
@@ -98,6 +101,9 @@ pub(super) async fn answer(
     }
     if let Some(id) = shown_id {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(id) = clients_id {
+        response.headers_mut().insert(CLIENTS_REQUEST_ID, id);
     }
     if is_head {
         response = without_body(response);
