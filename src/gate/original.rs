@@ -140,7 +140,7 @@ fn is_plain(name: &str) -> bool {
 ///
 /// # Errors
 /// A header that occurs more than once or cannot be read.
-pub fn caller<'a>(headers: &'a HeaderMap, manner: &Manner) -> Result<Subject<'a>, HeaderFault> {
+pub fn caller<'a>(headers: &'a HeaderMap, manner: &Manner, vouched: Vouched<'a>) -> Result<Subject<'a>, HeaderFault> {
     // Also where another source speaks first: a service behind the gateway might read the other one.
     let authorization = once(headers, "authorization")?;
     for source in &manner.caller {
@@ -155,11 +155,30 @@ pub fn caller<'a>(headers: &'a HeaderMap, manner: &Manner) -> Result<Subject<'a>
                     return Ok(Subject::User(user));
                 }
             }
-            // Only Envoy's gRPC and OPA's dialects tell these.
-            CallerSource::Principal | CallerSource::JwtMetadata | CallerSource::Consumer => {}
+            CallerSource::Principal => {
+                if let Some(name) = vouched.principal {
+                    return Ok(Subject::Principal(name));
+                }
+            }
+            CallerSource::JwtMetadata => {
+                if let Some(claims) = vouched.claims {
+                    return Ok(Subject::Claims(claims));
+                }
+            }
+            // Only the OPA dialect tells it.
+            CallerSource::Consumer => {}
         }
     }
     Ok(NOBODY)
+}
+
+/// What a gateway has verified itself and tells beside the headers; only Envoy's gRPC dialect does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vouched<'a> {
+    /// A name in the client's certificate.
+    pub principal: Option<&'a str>,
+    /// The claims of a token, a JSON object.
+    pub claims: Option<&'a str>,
 }
 
 /// A caller who shows nothing.
@@ -227,7 +246,7 @@ mod tests {
         let by_gateway = CallerSource::Header(HeaderName::from_static("x-user"));
         let both = Manner { caller: vec![by_gateway, CallerSource::Authorization], ..Manner::default() };
         let read = |pairs: &[(&'static str, &'static str)], manner: &Manner| {
-            caller(&headers(pairs), manner).map(|subject| format!("{subject:?}"))
+            caller(&headers(pairs), manner, Vouched::default()).map(|subject| format!("{subject:?}"))
         };
         let user = format!("{:?}", Subject::User("jdoe"));
         let shown = format!("{:?}", Subject::Authorization("Bearer x"));
