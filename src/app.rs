@@ -142,7 +142,7 @@ impl App {
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
         let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
         metrics.provisioning(provisioning::figures(&scim));
-        let health = Arc::new(keys.concern(health(&reloader, &certificates, &integrity, &scim)));
+        let health = Arc::new(keys.concern(certificates.concern(health(&reloader, &integrity, &scim))));
         if config.gate.credentials.is_empty() {
             tracing::warn!(
                 gate = addresses.gate,
@@ -295,19 +295,12 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(
-    reloader: &Arc<policy::Reloader>,
-    certificates: &Arc<tls::Certificates>,
-    integrity: &Arc<Mutex<Result<(), String>>>,
-    scim: &Arc<Scim>,
-) -> Health {
-    let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
-    let (integrity, scim) = (Arc::clone(integrity), Arc::clone(scim));
+fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>, scim: &Arc<Scim>) -> Health {
+    let (reloader, integrity, scim) = (Arc::clone(reloader), Arc::clone(integrity), Arc::clone(scim));
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
-        .concern("certificates", move || certificates.last_refusal())
         .concern("provisioning", move || scim.concern())
 }
 
