@@ -10,6 +10,7 @@ mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub use source::{ConfigFile, Origin, read_file};
 
 use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
-use crate::http::server::{Limits, ListenerAddress};
+use crate::http::server::{Limits, ListenerAddress, TlsFiles};
 use crate::telemetry::LogConfig;
 
 /// Everything that can be set, checked.
@@ -67,6 +68,8 @@ pub struct Listeners {
 pub struct Listener {
     /// `….address`.
     pub address: ListenerAddress,
+    /// `….tls`; `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// `….limits`.
     pub limits: Limits,
 }
@@ -87,6 +90,10 @@ pub struct ScimConfig {
     pub schemas: Option<PathBuf>,
     /// `scim.username_change`: what a changed SCIM `userName` does.
     pub username_change: UsernameChange,
+    /// `scim.event_count`: the newest events of each connection that the provisioning log keeps.
+    pub event_count: u64,
+    /// `scim.event_days`: how many days it keeps any.
+    pub event_days: u32,
 }
 
 /// What a changed SCIM `userName` does to a person's login.

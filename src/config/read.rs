@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::gate;
 use super::reader::Reader;
 use super::source::Raw;
 use super::value::{self, Parsed};
 use super::{
     Config, DecisionConfig, Faults, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, StoreLocation, UsernameChange,
 };
-use super::gate;
 use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
@@ -52,7 +52,8 @@ fn listeners(reader: &mut Reader) -> Listeners {
 
 fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> Listener {
     let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    Listener { address: ListenerAddress::Tcp(address), limits: read_limits(reader, name, limits) }
+    let tls = super::tls::tls(reader, name);
+    Listener { address: ListenerAddress::Tcp(address), tls, limits: read_limits(reader, name, limits) }
 }
 
 fn public_url(raw: &Raw) -> Parsed<PublicUrl> {
@@ -150,6 +151,8 @@ fn scim(reader: &mut Reader) -> ScimConfig {
         public_url: reader.optional("scim.public_url", parse, Clone::clone),
         schemas: reader.optional_path("scim.schemas"),
         username_change: reader.choice("scim.username_change", UsernameChange::default(), &words),
+        event_count: reader.number("scim.event_count", 100_000, 100, 100_000_000),
+        event_days: u32::try_from(reader.number("scim.event_days", 90, 1, 3_650)).unwrap_or(u32::MAX),
     }
 }
 

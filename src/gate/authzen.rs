@@ -90,7 +90,10 @@ impl AuthZen {
         })
     }
 
-    fn answered_now(self: &Arc<Self>, answer: fn(&Self, &Request) -> Result<Response, Refusal>) -> crate::http::Handling {
+    fn answered_now(
+        self: &Arc<Self>,
+        answer: fn(&Self, &Request) -> Result<Response, Refusal>,
+    ) -> crate::http::Handling {
         let dialect = Arc::clone(self);
         now(move |request| answer(&dialect, &request).unwrap_or_else(render))
     }
@@ -110,7 +113,9 @@ impl AuthZen {
         }
         match json::parse(&request.body)? {
             Value::Object(members) => Ok((members, manner)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Err(Refusal::bad_request("the body must be a JSON object")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Err(Refusal::bad_request("the body must be a JSON object"))
+            }
         }
     }
 }

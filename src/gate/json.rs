@@ -62,7 +62,9 @@ pub(super) fn value_of(value: &Value) -> Option<ContextValue> {
         Value::Null => return None,
         Value::Bool(truth) => ContextValue::Boolean(*truth),
         Value::String(text) => ContextValue::Text(text.clone()),
-        Value::Number(number) => number.as_i64().map_or(ContextValue::OtherNumber, ContextValue::Integer),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| ContextValue::OtherNumber(number.to_string()), ContextValue::Integer)
+        }
         Value::Array(items) => ContextValue::Set(items.iter().filter_map(value_of).collect()),
         Value::Object(fields) => ContextValue::Record(values(fields)),
     })
@@ -175,9 +177,12 @@ mod tests {
         let body = parse(br#"{"a":null,"b":[1,null,2.5],"c":{"d":true,"e":null},"f":18446744073709551615}"#).unwrap();
         let read = values(body.as_object().unwrap());
         let wanted = vec![
-            ("b".to_owned(), ContextValue::Set(vec![ContextValue::Integer(1), ContextValue::OtherNumber])),
+            (
+                "b".to_owned(),
+                ContextValue::Set(vec![ContextValue::Integer(1), ContextValue::OtherNumber("2.5".to_owned())]),
+            ),
             ("c".to_owned(), ContextValue::Record(vec![("d".to_owned(), ContextValue::Boolean(true))])),
-            ("f".to_owned(), ContextValue::OtherNumber),
+            ("f".to_owned(), ContextValue::OtherNumber("18446744073709551615".to_owned())),
         ];
         assert_eq!(read, wanted);
     }

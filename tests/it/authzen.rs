@@ -114,8 +114,7 @@ fn replay(scenario: &Scenario, file: &File, case: &Case) -> Vec<String> {
     let to = case.to.as_ref().or(file.to.as_ref()).expect("a path");
     let method = case.method.as_ref().or(file.method.as_ref()).map_or("POST", String::as_str);
     let content_type = case.content_type.as_deref().unwrap_or("application/json");
-    let mut client =
-        case.headers.iter().fold(scenario.client(), |client, (name, value)| client.header(name, value));
+    let mut client = case.headers.iter().fold(scenario.client(), |client, (name, value)| client.header(name, value));
     let reply = client.send(method, to, content_type, case.body.as_bytes()).unwrap();
     let mut faults = Vec::new();
     let mut check = |holds: bool, what: &str| {
@@ -138,7 +137,9 @@ fn replay(scenario: &Scenario, file: &File, case: &Case) -> Vec<String> {
         return faults;
     }
     check(reply.header("content-type") == Some("application/json"), "the media type must be JSON");
-    let Ok(body) = serde_json::from_slice::<Value>(&reply.body) else { return vec![format!("no JSON: {}", reply.text())] };
+    let Ok(body) = serde_json::from_slice::<Value>(&reply.body) else {
+        return vec![format!("no JSON: {}", reply.text())];
+    };
     for (pointer, wanted) in &case.answer {
         check(body.pointer(pointer) == Some(wanted), &format!("{pointer} must be {wanted}"));
     }
@@ -216,9 +217,7 @@ fn a_gateway_without_the_token_is_told_nothing() {
 fn a_batch_holds_a_thousand_and_no_more() {
     let scenario = Scenario::start(&[]);
     let item = json!({"resource": {"type": "record", "id": "record-1"}});
-    let batch = |size: usize| {
-        json!({"subject": {"type": "user", "id": "alice"}, "action": {"name": "read"}, "evaluations": vec![&item; size]})
-    };
+    let batch = |size: usize| json!({"subject": {"type": "user", "id": "alice"}, "action": {"name": "read"}, "evaluations": vec![&item; size]});
     let mut client = scenario.client();
     let answer = post(&mut client, "/access/v1/evaluations", &batch(1000)).expect(&[200]).json();
     let decisions = answer["evaluations"].as_array().unwrap();

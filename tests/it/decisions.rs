@@ -35,7 +35,8 @@ struct Tally {
 
 #[test]
 fn every_case_gets_its_verdict_and_reason_in_every_dialect() {
-    let mut files: Vec<CaseFile> = ["tests/cases/decisions", "policies/tests"].into_iter().flat_map(case_files).collect();
+    let mut files: Vec<CaseFile> =
+        ["tests/cases/decisions", "policies/tests"].into_iter().flat_map(case_files).collect();
     let tally = Mutex::new(Tally { files: files.len(), ..Tally::default() });
     files.sort_by_key(|file| file.cases.len());
     let left = Mutex::new(files);

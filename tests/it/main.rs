@@ -9,6 +9,7 @@
 
 mod authzen;
 mod bad_input;
+mod bundles;
 mod conversation;
 mod coverage;
 mod crash;

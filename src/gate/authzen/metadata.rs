@@ -5,9 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{
-    AuthZen, EVALUATION, EVALUATIONS, SEARCH_ACTION, SEARCH_RESOURCE, SEARCH_SUBJECT, WELL_KNOWN, answer,
-};
+use super::{AuthZen, EVALUATION, EVALUATIONS, SEARCH_ACTION, SEARCH_RESOURCE, SEARCH_SUBJECT, WELL_KNOWN, answer};
 use crate::http::{Method, Refusal, Request, Response};
 
 /// Where clients reach the gate: `https://HOST[:PORT][/PATH]`, without query, fragment and trailing slash.
@@ -80,7 +78,9 @@ pub(super) fn configuration(dialect: &AuthZen, request: &Request) -> Result<Resp
     };
     let below = request.path.strip_prefix(WELL_KNOWN).unwrap_or("");
     if below != public.path() {
-        return Err(Refusal::not_found("no decision point of this path; the metadata stands where the public URL says"));
+        return Err(Refusal::not_found(
+            "no decision point of this path; the metadata stands where the public URL says",
+        ));
     }
     let at = |path: &str| format!("{}{path}", public.text);
     answer(&Configuration {
@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn only_addresses_that_metadata_may_hold() {
-        for good in ["https://a.example", "https://a.example:8443/authz/t1", "http://127.0.0.1:8181", "https://[::1]:1"] {
+        for good in ["https://a.example", "https://a.example:8443/authz/t1", "http://127.0.0.1:8181", "https://[::1]:1"]
+        {
             assert!(PublicUrl::parse(good).is_ok(), "{good}");
         }
         let slash = PublicUrl::parse("https://a.example/").unwrap();

@@ -160,8 +160,10 @@ mod tests {
     #[test]
     fn a_token_opens_for_its_own_request_alone() {
         let sealer = Sealer::new([7; 32]);
-        let request = |page: Value| json!({"subject": {"type": "user", "id": "x"}, "action": {"name": "read",
-            "properties": {"a": 1, "b": [{"c": 2, "d": 3}]}}, "resource": {"type": "record", "id": "1"}, "page": page});
+        let request = |page: Value| {
+            json!({"subject": {"type": "user", "id": "x"}, "action": {"name": "read",
+            "properties": {"a": 1, "b": [{"c": 2, "d": 3}]}}, "resource": {"type": "record", "id": "1"}, "page": page})
+        };
         let token = token(&sealer, "subject", 2, &request(json!({})));
         let second = Ok(Page { limit: 2, after: Some("alice".into()) });
         assert_eq!(page(&sealer, "subject", &request(json!({"token": token}))), second, "the limit may be left out");
@@ -204,7 +206,9 @@ mod tests {
             assert!(page(&sealer, "subject", &body).is_err(), "bit {at}");
         }
         for forged in ["x", "alice", "AAAA", &"A".repeat(5000), "===="] {
-            assert!(page(&sealer, "subject", &json!({"subject": {"type": "user"}, "page": {"token": forged}})).is_err());
+            assert!(
+                page(&sealer, "subject", &json!({"subject": {"type": "user"}, "page": {"token": forged}})).is_err()
+            );
         }
     }
 

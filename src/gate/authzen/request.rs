@@ -166,7 +166,10 @@ mod tests {
             (json!({"subject": {"type": "user"}}), "`subject.id` is missing"),
             (json!({"subject": {"id": "alice"}}), "`subject.type` is missing"),
             (json!({"subject": {"type": "user", "id": 7}}), "`subject.id` must be text"),
-            (json!({"subject": {"type": "user", "id": "a", "properties": []}}), "`subject.properties` must be an object"),
+            (
+                json!({"subject": {"type": "user", "id": "a", "properties": []}}),
+                "`subject.properties` must be an object",
+            ),
         ];
         for (body, wanted) in cases {
             let refusal = keys(&body).entity(Place::Subject, &keys(&none)).unwrap_err();

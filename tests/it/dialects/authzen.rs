@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Posed, Session, Told, Who, What, told_by_headers};
+use super::{Outcome, Posed, Session, Told, What, Who, told_by_headers};
 
 fn say(posed: &Posed) -> Result<Value, &'static str> {
     let subject = match &posed.who {
