@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use cedargate::policy::trial::{Asking, Case, CaseFile, PersonCase};
+use cedargate::policy::trial::{Asking, Case, CaseFile, PersonCase, ResourceCase};
 use serde_json::{Value, json};
 
 use crate::dialects::{ALL, Posed, Session, Told, What, Who};
@@ -19,6 +19,12 @@ const GROUP_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:
 /// A case about signing in without any access method cannot be put over the wire: no method said means the
 /// dashboard.
 const NOT_ON_THE_WIRE: usize = 1;
+
+/// A file of cases, and the folder of the bundle that it is about; `None` is the built-in one.
+struct World {
+    bundle: Option<PathBuf>,
+    file: CaseFile,
+}
 
 /// What came of all cases.
 #[derive(Default)]
@@ -35,16 +41,23 @@ struct Tally {
 
 #[test]
 fn every_case_gets_its_verdict_and_reason_in_every_dialect() {
-    let mut files: Vec<CaseFile> =
-        ["tests/cases/decisions", "policies/tests"].into_iter().flat_map(case_files).collect();
+    let mut files: Vec<World> = ["tests/cases/decisions", "policies/tests"]
+        .into_iter()
+        .flat_map(|folder| case_files(Path::new(folder)))
+        .map(|file| World { bundle: None, file })
+        .collect();
+    for bundle in std::fs::read_dir("tests/cases/bundles").unwrap().map(|entry| entry.unwrap().path()) {
+        let worlds = case_files(&bundle.join("tests")).into_iter();
+        files.extend(worlds.map(|file| World { bundle: Some(bundle.canonicalize().unwrap()), file }));
+    }
     let tally = Mutex::new(Tally { files: files.len(), ..Tally::default() });
-    files.sort_by_key(|file| file.cases.len());
+    files.sort_by_key(|world| world.file.cases.len());
     let left = Mutex::new(files);
     let work = || {
         loop {
             let next = left.lock().unwrap().pop();
-            let Some(file) = next else { break };
-            replay(&file, &tally);
+            let Some(world) = next else { break };
+            replay(&world, &tally);
         }
     };
     std::thread::scope(|scope| {
@@ -71,7 +84,7 @@ fn every_case_gets_its_verdict_and_reason_in_every_dialect() {
     }
 }
 
-fn case_files(folder: &str) -> Vec<CaseFile> {
+fn case_files(folder: &Path) -> Vec<CaseFile> {
     let paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     let read = |path: &Path| {
         let text = std::fs::read_to_string(path).unwrap();
@@ -81,10 +94,11 @@ fn case_files(folder: &str) -> Vec<CaseFile> {
 }
 
 /// A server for one file's world, asked in every dialect.
-fn replay(file: &CaseFile, tally: &Mutex<Tally>) {
+fn replay(World { bundle, file }: &World, tally: &Mutex<Tally>) {
     let folder = tempfile::tempdir().unwrap();
     Session::settings(folder.path());
-    let server = TestServer::start_on(folder.path());
+    let bundle = bundle.as_ref().map(|folder| ("CEDARGATE_POLICIES__FOLDER", folder.to_str().unwrap()));
+    let server = TestServer::start_with(folder.path(), &bundle.into_iter().collect::<Vec<_>>());
     furnish(&server, file);
     let is_left_out = |case: &Case| {
         let methodless = matches!(&case.person, Some(Asking::Inline(person)) if person.methods.is_empty());
@@ -135,6 +149,10 @@ fn asking_name(at: usize, case: &Case) -> String {
     }
 }
 
+fn entity(named: &ResourceCase) -> Value {
+    json!({"type": named.kind, "id": named.id, "properties": serde_json::to_value(&named.properties).unwrap()})
+}
+
 fn posed(at: usize, case: &Case) -> Posed {
     let me = asking_name(at, case);
     let what = match (&case.request, &case.action) {
@@ -144,13 +162,18 @@ fn posed(at: usize, case: &Case) -> Posed {
         }
         (None, action) => What::Action {
             name: action.clone().unwrap(),
-            properties: json!({}),
-            resource: case.resource.as_ref().map(|resource| json!({"type": resource.kind, "id": resource.id})),
+            properties: serde_json::to_value(&case.properties).unwrap(),
+            resource: case.resource.as_ref().map(entity),
         },
     };
     let context = case.context.as_ref().map(|context| serde_json::to_value(context).unwrap());
+    let who = match (&case.subject, &case.authorization) {
+        (Some(subject), _) => Who::Entity(entity(subject)),
+        (None, Some(header)) => Who::Authorization(header.clone()),
+        (None, None) => Who::Name(me),
+    };
     Posed {
-        who: case.authorization.clone().map_or(Who::Name(me), Who::Authorization),
+        who,
         what,
         dashboard: case.channel.as_deref() == Some("dashboard"),
         context: context.and_then(|context| context.as_object().cloned()).unwrap_or_default(),

@@ -45,7 +45,12 @@ fn told(answer: &CheckResponse) -> Told {
     Told { permit, reason: text("reason"), grounds: None }
 }
 
-async fn call(sender: &mut http2::SendRequest<Full<Bytes>>, address: &str, dashboard: bool, body: Bytes) -> CheckResponse {
+async fn call(
+    sender: &mut http2::SendRequest<Full<Bytes>>,
+    address: &str,
+    dashboard: bool,
+    body: Bytes,
+) -> CheckResponse {
     let request = hyper::Request::post(format!("http://{address}{PATH}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -69,9 +74,7 @@ pub(super) fn one_by_one(session: &mut Session, questions: &[Posed]) -> Vec<Outc
         let mut outcomes = Vec::new();
         for posed in questions {
             outcomes.push(match posed.seen() {
-                Ok(seen) => {
-                    Ok(told(&call(&mut sender, &session.address, posed.dashboard, framed(&say(&seen))).await))
-                }
+                Ok(seen) => Ok(told(&call(&mut sender, &session.address, posed.dashboard, framed(&say(&seen))).await)),
                 Err(why) => Err(why),
             });
         }

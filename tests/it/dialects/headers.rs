@@ -13,9 +13,9 @@ struct Asking<'a> {
 /// What HTTP can carry in a header, or in the path of a request line.
 fn carries(seen: &Seen<'_>, in_the_path: bool) -> bool {
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    let shown = [seen.user, seen.authorization].into_iter().flatten();
+    let mut shown = [seen.user, seen.authorization].into_iter().flatten();
     let fits_the_line = !in_the_path || seen.path.starts_with('/') && !seen.path.contains('#');
-    visible(seen.path) && fits_the_line && shown.map(visible_text).all(|fits| fits)
+    visible(seen.path) && fits_the_line && shown.all(visible_text)
 }
 
 fn visible_text(text: &str) -> bool {
