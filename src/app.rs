@@ -8,6 +8,7 @@ pub mod demo;
 mod files;
 mod keys;
 pub mod policy;
+mod provisioning;
 mod tls;
 
 use std::path::PathBuf;
@@ -26,10 +27,9 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::{EventRetention, Scim, Standing};
+use crate::scim::{EventRetention, Scim};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
-use crate::telemetry::metrics::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 use crate::telemetry::{Health, LogGuard, Metrics};
 
 pub use files::Addresses;
@@ -105,9 +105,9 @@ pub struct App {
     fatal: Arc<Notify>,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
-    certificates: Arc<tls::Certificates>,
     keys: keys::Keeping,
     scim: Arc<Scim>,
+    certificates: Arc<tls::Certificates>,
 }
 
 impl App {
@@ -141,8 +141,8 @@ impl App {
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
         let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
-        metrics.provisioning(figures(&scim));
-        let health = Arc::new(keys.concern(health(&reloader, &certificates, &integrity, &scim)));
+        metrics.provisioning(provisioning::figures(&scim));
+        let health = Arc::new(keys.concern(certificates.concern(health(&reloader, &integrity, &scim))));
         if config.gate.credentials.is_empty() {
             tracing::warn!(
                 gate = addresses.gate,
@@ -175,9 +175,9 @@ impl App {
             fatal,
             integrity,
             reloader,
-            certificates,
             keys,
             scim,
+            certificates,
         })
     }
 
@@ -296,37 +296,13 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(
-    reloader: &Arc<policy::Reloader>,
-    certificates: &Arc<tls::Certificates>,
-    integrity: &Arc<Mutex<Result<(), String>>>,
-    scim: &Arc<Scim>,
-) -> Health {
-    let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
-    let integrity = Arc::clone(integrity);
-    let scim = Arc::clone(scim);
+fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>, scim: &Arc<Scim>) -> Health {
+    let (reloader, integrity, scim) = (Arc::clone(reloader), Arc::clone(integrity), Arc::clone(scim));
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
-        .concern("certificates", move || certificates.last_refusal())
         .concern("provisioning", move || scim.concern())
-}
-
-/// The figures of connections, for `/metrics`.
-fn figures(scim: &Arc<Scim>) -> ProvisioningSource {
-    let scim = Arc::clone(scim);
-    Box::new(move || {
-        let one = |(connection, standing): (String, Standing)| ConnectionFigures {
-            connection,
-            requests: standing.counts.iter().map(|(class, count)| (class.name(), *count)).collect(),
-            last_success: standing.last_success,
-            failure_ratio: standing.failure_ratio(),
-            alarm: standing.alarm.is_some(),
-        };
-        let connections = scim.standings().into_iter().map(one).collect();
-        ProvisioningFigures { connections, lost_events: scim.lost_events() }
-    })
 }
 
 fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {
