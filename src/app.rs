@@ -8,6 +8,7 @@ pub mod demo;
 mod files;
 mod keys;
 pub mod policy;
+mod provisioning;
 mod tls;
 
 use std::path::PathBuf;
@@ -26,10 +27,9 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::{EventRetention, Scim, Standing};
+use crate::scim::{EventRetention, Scim};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
-use crate::telemetry::metrics::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 use crate::telemetry::{Health, LogGuard, Metrics};
 
 pub use files::Addresses;
@@ -105,9 +105,9 @@ pub struct App {
     fatal: Arc<Notify>,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
-    certificates: Arc<tls::Certificates>,
-    scim: Arc<Scim>,
     keys: keys::Keeping,
+    scim: Arc<Scim>,
+    certificates: Arc<tls::Certificates>,
 }
 
 impl App {
@@ -141,7 +141,7 @@ impl App {
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
         let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
-        metrics.provisioning(figures(&scim));
+        metrics.provisioning(provisioning::figures(&scim));
         let health = Arc::new(keys.concern(certificates.concern(health(&reloader, &integrity, &scim))));
         if config.gate.credentials.is_empty() {
             tracing::warn!(
@@ -175,9 +175,9 @@ impl App {
             fatal,
             integrity,
             reloader,
-            certificates,
-            scim,
             keys,
+            scim,
+            certificates,
         })
     }
 
@@ -198,20 +198,8 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self {
-            addresses,
-            data,
-            listeners,
-            health,
-            store,
-            fatal,
-            integrity,
-            reloader,
-            certificates,
-            scim,
-            keys,
-            ..
-        } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, .. } = self;
+        let Self { certificates, keys, scim, .. } = self;
         // An alarm of an earlier process stands on, before anybody can ask.
         scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
@@ -314,22 +302,6 @@ fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), Str
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
         .concern("provisioning", move || scim.concern())
-}
-
-/// The figures of connections, for `/metrics`.
-fn figures(scim: &Arc<Scim>) -> ProvisioningSource {
-    let scim = Arc::clone(scim);
-    Box::new(move || {
-        let one = |(connection, standing): (String, Standing)| ConnectionFigures {
-            connection,
-            requests: standing.counts.iter().map(|(class, count)| (class.name(), *count)).collect(),
-            last_success: standing.last_success,
-            failure_ratio: standing.failure_ratio(),
-            alarm: standing.alarm.is_some(),
-        };
-        let connections = scim.standings().into_iter().map(one).collect();
-        ProvisioningFigures { connections, lost_events: scim.lost_events() }
-    })
 }
 
 fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {

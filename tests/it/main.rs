@@ -23,6 +23,8 @@ mod model;
 mod readme;
 mod reload;
 mod revocation;
+mod scim_conformance;
+mod scim_operations;
 mod store_contract;
 mod support;
 mod tls;
