@@ -160,7 +160,7 @@ impl Credential {
 
     fn holds(&self, dialect: Dialect, token: Option<&str>, peer: &Peer) -> bool {
         // Every token is compared, so that the time tells nothing of which one came close.
-        let token_holds = |shown: &str| self.tokens.iter().fold(false, |met, known| known.matches(shown) || met);
+        let token_holds = |shown: &str| self.tokens.iter().fold(false, |met, known| known.matches(shown) | met);
         let certificate_holds = |name: &String| {
             peer.certificate.as_ref().is_some_and(|shown| {
                 shown.uris.contains(name) || shown.dns_names.contains(name) || shown.subject == *name

@@ -5,6 +5,7 @@
 //! it was permitted for exactly this method, path and host; under no lenient reading is it a protected route; the
 //! headers that name the caller are ours alone.
 
+mod http2;
 mod readings;
 
 use std::collections::BTreeSet;
@@ -114,6 +115,7 @@ fn unescape(text: &str) -> Vec<u8> {
 fn corpus() -> Vec<(String, Trick)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/tricks");
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.is_file());
     paths.sort();
     let mut tricks = Vec::new();
     for path in paths {
@@ -143,25 +145,31 @@ pub fn run(world: &World, gateway: &Gateway) {
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| work(world, gateway, &corpus, &next))).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
+    let framed = http2::run(world, gateway);
     let seen = world.upstream.since(start);
     let marked = |mark: &str| {
         let ids = seen.iter().flat_map(|seen| seen.all("x-trick"));
         ids.filter(|id| id.starts_with(mark)).map(ToOwned::to_owned).collect::<BTreeSet<String>>()
     };
-    assert_eq!(marked("control-").len(), corpus.len(), "a control did not reach the service");
+    let mut controls: BTreeSet<String> = (0..corpus.len()).map(|index| format!("control-{index}")).collect();
+    let framed_count = framed.len();
+    controls.extend(framed);
+    assert_eq!(marked("control-"), controls, "a control did not reach the service");
+    let frames = http2::names();
     let judged = judged(world, &seen);
     for seen in &seen {
-        let index = seen.all("x-trick").iter().find_map(|id| id.strip_prefix("trick-")?.parse::<usize>().ok());
-        let who =
-            index.map_or_else(|| "a control, or nobody".into(), |at| corpus[at].0.clone() + ": " + &corpus[at].1.name);
+        let id = seen.all("x-trick").first().copied().unwrap_or_default().to_owned();
+        let at = |mark: &str| id.strip_prefix(mark)?.parse::<usize>().ok();
+        let of_frames = at("frames-").and_then(|at| frames.get(at).cloned());
+        let who = at("trick-").map(|at| corpus[at].0.clone() + ": " + &corpus[at].1.name).or(of_frames).unwrap_or(id);
         let plain = Seen {
             headers: seen.headers.iter().filter(|(_, value)| value.len() < 100).cloned().collect(),
             ..seen.clone()
         };
         faults.extend(fault_in(seen, &judged).map(|fault| format!("{who}: {fault}: {plain:?}")));
     }
-    let reached = marked("trick-").len();
-    report(&format!("{:?}: {} tricks, {reached} reached the service as permitted", gateway.kind, corpus.len()));
+    let (reached, sent) = (marked("trick-").len() + marked("frames-").len(), corpus.len() + framed_count);
+    report(&format!("{:?}: {sent} tricks, {reached} reached the service as permitted", gateway.kind));
     assert!(faults.is_empty(), "{:?}: {} faults\n{}", gateway.kind, faults.len(), faults.join("\n"));
 }
 

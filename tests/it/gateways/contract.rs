@@ -205,14 +205,17 @@ fn metadata(world: &World, gateway: &Gateway) {
 
 /// Takes every place at the gate, so that the next question is refused as `overloaded`: requests whose bodies never come.
 fn crowd(world: &World) -> Vec<TcpStream> {
-    let mut crowd = Vec::new();
-    for _ in 0..REQUESTS {
-        let mut stream = Client::new(&world.server.doors().gate).raw();
-        stream.write_all(b"POST /v1/authorize HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\n").unwrap();
-        crowd.push(stream);
-    }
+    let mut crowd: Vec<TcpStream> = Vec::new();
     let mut asker = Client::new(&world.server.doors().gate).bearer(GATE_TOKEN);
-    until("a full gate", || asker.send("POST", "/v1/authorize", "application/json", b"{}").unwrap().status == 503);
+    // One that comes while an earlier question still holds a place is refused itself; then another one must come.
+    until("a full gate", || {
+        for _ in 0..REQUESTS {
+            let mut stream = Client::new(&world.server.doors().gate).raw();
+            stream.write_all(b"POST /v1/authorize HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\n").unwrap();
+            crowd.push(stream);
+        }
+        asker.send("POST", "/v1/authorize", "application/json", b"{}").unwrap().status == 503
+    });
     crowd
 }
 

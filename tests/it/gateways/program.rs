@@ -62,7 +62,15 @@ impl Kind {
             Self::EnvoyGrpc | Self::EnvoyHttp => {
                 let config = file(if self == Self::EnvoyGrpc { "envoy-grpc.yaml" } else { "envoy-http.yaml" });
                 let mut command = Command::new(outside_program("envoy", "envoy"));
-                command.arg("-c").arg(config).args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"]);
+                command.arg("-c").arg(config).args([
+                    "--concurrency",
+                    "1",
+                    "--use-dynamic-base-id",
+                    "-l",
+                    "warn",
+                    "--file-flush-interval-msec",
+                    "50",
+                ]);
                 command
             }
             Self::Traefik => {
