@@ -9,6 +9,7 @@
 
 mod authzen;
 mod bad_input;
+mod batch;
 mod bundles;
 mod conversation;
 mod coverage;
