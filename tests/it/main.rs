@@ -21,6 +21,7 @@ mod fuzz_corpus;
 mod gateways;
 mod house;
 mod model;
+mod opa;
 mod readme;
 mod reload;
 mod revocation;
