@@ -210,6 +210,20 @@ fn a_public_url_is_plain() {
 }
 
 #[test]
+fn the_gates_public_url_is_https() {
+    let url = |url: &str| load(&format!("[gate]\npublic_url = {url:?}"));
+    assert_eq!(
+        setting(&url("https://authz.example.com/t1/").unwrap(), "gate.public_url").0,
+        "https://authz.example.com/t1"
+    );
+    let fault = faults("[gate]\npublic_url = \"http://authz.example.com\"");
+    assert!(
+        fault[0].contains("gate.public_url is \"http://authz.example.com\"; it must begin with https://"),
+        "{fault:?}"
+    );
+}
+
+#[test]
 fn a_named_file_must_be_there() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.toml");

@@ -7,6 +7,7 @@
 //! Fail-closed: the refusal's status (Kong makes a 500 of it) with `"allow": false` in the body (APISIX looks at
 //! nothing else).
 
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -219,18 +220,20 @@ fn header<'v>(headers: &'v Members, wanted: &str) -> Result<Option<&'v str>, Ref
     }
 }
 
-/// Kong gives the path without its query, so a `?` in it is not the query's.
+/// Kong gives the path without its query, so a `?` in it is not the query's; blanks and characters beyond ASCII are
+/// decoded, everything else is as the client sent it.
 fn without_query(path: &str) -> Result<String, Refusal> {
+    const DECODED: &AsciiSet = &CONTROLS.add(b' ');
     if path.contains('?') {
         return Err(Refusal::bad_request("`input.request.http.path` holds a `?`"));
     }
-    Ok(path.to_owned())
+    Ok(utf8_percent_encode(path, DECODED).to_string())
 }
 
 /// APISIX gives the path decoded (nginx's `$uri`). Encoded again, what was hidden behind an escape is an escape again,
 /// and is refused where it could be read in two ways.
 fn encoded(path: &str) -> String {
-    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'/')
         .remove(b'-')
         .remove(b'.')
@@ -248,7 +251,7 @@ fn encoded(path: &str) -> String {
         .remove(b'=')
         .remove(b':')
         .remove(b'@');
-    percent_encoding::utf8_percent_encode(path, KEPT).to_string()
+    utf8_percent_encode(path, KEPT).to_string()
 }
 
 #[cfg(test)]
@@ -261,6 +264,12 @@ mod tests {
     fn a_decoded_path_is_encoded_again() {
         assert_eq!(encoded("/api/a b/%2F?x#y;z\\é"), "/api/a%20b/%252F%3Fx%23y%3Bz%5C%C3%A9");
         assert_eq!(encoded("/api/a-b_c.d~e/!$&'()*+,=:@"), "/api/a-b_c.d~e/!$&'()*+,=:@");
+    }
+
+    #[test]
+    fn kong_decodes_blanks_and_characters_beyond_ascii_alone() {
+        assert_eq!(without_query("/api/a b/é/%2F/%25"), Ok("/api/a%20b/%C3%A9/%2F/%25".into()));
+        assert!(without_query("/api?x").is_err());
     }
 
     #[test]

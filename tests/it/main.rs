@@ -9,6 +9,7 @@
 
 mod authzen;
 mod bad_input;
+mod batch;
 mod bundles;
 mod conversation;
 mod coverage;
@@ -21,6 +22,7 @@ mod fuzz_corpus;
 mod gateways;
 mod house;
 mod model;
+mod opa;
 mod readme;
 mod reload;
 mod revocation;

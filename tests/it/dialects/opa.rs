@@ -31,6 +31,9 @@ pub(super) fn kong(session: &mut Session, questions: &[Posed]) -> Vec<Outcome> {
     let mut one = |posed: &Posed| {
         let seen = posed.seen()?;
         let (path, query) = split(seen.path);
+        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("it hands over blanks and characters beyond ASCII decoded");
+        }
         let mut input = json!({
             "request": {"http": {"host": seen.host.unwrap_or("localhost"), "port": "8000", "tls": {}, "method": seen.method,
                 "scheme": "http", "path": path, "querystring": query, "headers": headers(&seen)}},
