@@ -145,6 +145,13 @@ impl Asker {
         assert_eq!(reply.header("cedargate-reason"), Some(answer.reason.as_str()));
         answer
     }
+
+    /// Asks several on one state.
+    #[track_caller]
+    pub fn batch(&mut self, questions: &[Value]) -> Vec<Answer> {
+        let reply = self.post("/v1/authorize/batch", &json!({"questions": questions})).expect(&[200]).json();
+        reply["decisions"].as_array().unwrap().iter().map(Answer::read).collect()
+    }
 }
 
 /// A question of the model on the wire.
