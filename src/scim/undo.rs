@@ -305,7 +305,9 @@ impl Scim {
             let one =
                 EventQuery { connection: query.connection.clone(), id: Some(id), limit: 1, ..EventQuery::default() };
             let found = self.store.events(one).await.map_err(store_failure)?;
-            let event = found.first().ok_or_else(|| ScimError::not_found("this connection has no such event; `connection events` lists those that are kept"))?;
+            let event = found.first().ok_or_else(|| {
+                ScimError::not_found("this connection has no such event; `connection events` lists those that are kept")
+            })?;
             query.after = Some(event.number.saturating_sub(1));
         }
         let mut people = BTreeMap::<String, Vec<String>>::new();
