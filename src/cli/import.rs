@@ -61,8 +61,11 @@ fn unreadable(path: &Path, cause: &io::Error) -> Fault {
     Fault::failure(format!("`{}` cannot be read: {cause}", path.display()))
 }
 
+/// The input, read in pieces.
+type Source = BufReader<Box<dyn Read + Send>>;
+
 /// The input and its size in bytes, where anybody knows it.
-fn open(path: &Path) -> Result<(BufReader<Box<dyn Read + Send>>, Option<u64>), Fault> {
+fn open(path: &Path) -> Result<(Source, Option<u64>), Fault> {
     if path == Path::new("-") {
         return Ok((BufReader::with_capacity(PIECE, Box::new(io::stdin())), None));
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub(super) use note::Reversal;
 pub use read::{EventPage, EventSearch};
@@ -191,12 +191,50 @@ fn described(request: &Request) -> Value {
     described
 }
 
-/// Writes events beside their answers.
-pub(super) struct Waiting(Arc<Semaphore>);
+/// What is being written beside answers.
+pub(super) struct Waiting {
+    turns: Arc<Semaphore>,
+    generation: Mutex<Generation>,
+    /// Held by whoever waits for the writes so far.
+    settling: tokio::sync::Mutex<()>,
+}
+
+/// Writes that began within the same time: each holds a clone of the sender, so that the channel closes with the last.
+struct Generation {
+    alive: mpsc::Sender<()>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        let (alive, ended) = mpsc::channel(1);
+        Self { alive, ended }
+    }
+}
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_WAITING)))
+        let turns = Arc::new(Semaphore::new(MOST_WAITING));
+        Self { turns, generation: Mutex::default(), settling: tokio::sync::Mutex::default() }
+    }
+}
+
+impl Waiting {
+    /// A turn, to be held while writing; `None` where too many write.
+    fn turn(&self) -> Option<(OwnedSemaphorePermit, mpsc::Sender<()>)> {
+        let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        let generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((permit, generation.alive.clone()))
+    }
+
+    /// Waits until every write that has begun is done; those that begin meanwhile are not held up.
+    async fn settle(&self) {
+        let _alone = self.settling.lock().await;
+        let Generation { alive, mut ended } =
+            std::mem::take(&mut *self.generation.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(alive);
+        // Nothing is ever sent: it ends when the last sender is gone.
+        ended.recv().await;
     }
 }
 
@@ -244,7 +282,7 @@ impl Scim {
 
     /// Something beside the ledger, without anybody waiting for it. Lost, and counted, where too many wait.
     pub(super) fn log_beside(&self, connection: &str, step: Step) {
-        let Ok(turn) = Arc::clone(&self.waiting.0).try_acquire_owned() else {
+        let Some(turn) = self.waiting.turn() else {
             self.watch.lose();
             return;
         };
@@ -272,8 +310,6 @@ impl Scim {
 
     /// Waits until what was logged beside its answer so far is there to be read.
     async fn settle_log(&self) {
-        let all = u32::try_from(MOST_WAITING).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        drop(self.waiting.0.acquire_many(all).await);
+        self.waiting.settle().await;
     }
 }

@@ -196,7 +196,9 @@ impl Scim {
         let above = self.store.groups_above(vec![group]).await.map_err(store_failure)?;
         let ring = |joining: &Number| *joining == group || above.iter().any(|above| above.group == *joining);
         if nested.iter().any(ring) {
-            return Err(ScimError::invalid_value("a group cannot contain itself, directly or through another group"));
+            return Err(ScimError::invalid_value(
+                "a group cannot contain itself, directly or through another group; leave this member out",
+            ));
         }
         Ok(())
     }

@@ -305,7 +305,9 @@ impl Scim {
             let one =
                 EventQuery { connection: query.connection.clone(), id: Some(id), limit: 1, ..EventQuery::default() };
             let found = self.store.events(one).await.map_err(store_failure)?;
-            let event = found.first().ok_or_else(|| ScimError::not_found("this connection has no such event"))?;
+            let event = found.first().ok_or_else(|| {
+                ScimError::not_found("this connection has no such event; `connection events` lists those that are kept")
+            })?;
             query.after = Some(event.number.saturating_sub(1));
         }
         let mut people = BTreeMap::<String, Vec<String>>::new();
@@ -358,11 +360,11 @@ impl Scim {
         let found = self.store.get(Kind::User, person).await.map_err(store_failure)?;
         let own = found.filter(|record| record.organization == wall.id);
         let Some(number) = own.map(|record| record.number) else {
-            return Err(ScimError::not_found("there is no such person any more").into());
+            return Err(ScimError::not_found("there is no such person any more; create it anew").into());
         };
         let _turn = self.stripe(number).await;
         let Some(record) = self.store.get(Kind::User, person).await.map_err(store_failure)? else {
-            return Err(ScimError::not_found("there is no such person any more").into());
+            return Err(ScimError::not_found("there is no such person any more; create it anew").into());
         };
         let mut draft = Draft::<UserState>::read(&record)?;
         if draft.state.active && !record.deleted {

@@ -16,7 +16,8 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Entries that a followed log takes at a time.
 const CATCH: u64 = 1_000;
 
-const HEADER: [&str; 6] = ["TIME", "STATUS", "WHAT", "RESOURCE", "CHANGE", "EVENT"];
+/// What is longest comes last.
+const HEADER: [&str; 6] = ["TIME", "STATUS", "WHAT", "RESOURCE", "EVENT", "CHANGE"];
 
 /// `connection events ID`
 pub(super) async fn events(session: &mut Session<'_>, flags: &Events) -> Verdict {
@@ -84,8 +85,8 @@ fn row(item: &Value) -> Vec<String> {
         text(item, "status"),
         what(item),
         if name.is_empty() { text(resource, "id") } else { name },
-        summary(item),
         text(item, "id"),
+        summary(item),
     ]
 }
 
@@ -123,8 +124,9 @@ fn summary(item: &Value) -> String {
 
 fn one(name: &str, value: &Value) -> Option<String> {
     if let (Some(before), Some(after)) = (value.get("before"), value.get("after")) {
-        // What a new person begins with is no change.
-        return (!before.is_null()).then(|| format!("{name} {} > {}", plain(before), plain(after)));
+        // What a new person begins with, and a deleted one has no more, is no change.
+        let both = !before.is_null() && !after.is_null();
+        return both.then(|| format!("{name} {} > {}", plain(before), plain(after)));
     }
     let count = |side: &str| match value.get(side)? {
         Value::Array(names) if names.is_empty() => None,
@@ -174,7 +176,10 @@ pub(super) fn facts(item: &Value) -> Vec<(&'static str, String)> {
         facts.push(("mark", text(mark, "message")));
     }
     for (name, value) in item.get("effect").and_then(Value::as_object).into_iter().flatten() {
-        let said = one(name, value).unwrap_or_else(|| format!("{name} {value}"));
+        let said = one(name, value).unwrap_or_else(|| match value.get("after") {
+            Some(after) => format!("{name} {}", plain(after)),
+            None => format!("{name} {value}"),
+        });
         facts.push(("effect", said));
     }
     if item.get("undoable") == Some(&Value::Bool(true)) {

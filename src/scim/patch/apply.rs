@@ -87,7 +87,11 @@ impl<'a> Patch<'a> {
         {
             // `schemas` follows from what the resource holds; clients that add to it mean no harm.
             let harmless = path.attribute.name == "schemas" && operation.kind != OperationKind::Remove;
-            return if harmless { Ok(()) } else { Err(ScimError::mutability(format!("{path} is read-only"))) };
+            return if harmless {
+                Ok(())
+            } else {
+                Err(ScimError::mutability(format!("{path} is read-only; leave it out")))
+            };
         }
         match operation.kind {
             OperationKind::Remove => self.remove(&place, value),
@@ -147,7 +151,10 @@ impl<'a> Patch<'a> {
             let place = place.or_else(|| text.as_ref().and_then(|text| self.locate(text).ok()));
             let Some(place) = place else {
                 if !self.reader.tolerance.unknown_attributes {
-                    return Err(ScimError::invalid_path(format!("the attribute {} is in no schema", quote(name))));
+                    return Err(ScimError::invalid_path(format!(
+                        "the attribute {} is in no schema; leave it out",
+                        quote(name)
+                    )));
                 }
                 self.reader.ignore(full);
                 continue;
@@ -250,7 +257,7 @@ impl<'a> Patch<'a> {
         let list = self.document.list(path);
         if list.is_empty() && !self.clears(value) {
             if !self.reader.tolerance.create_from_value_path {
-                return Err(ScimError::no_target(format!("{} has no elements", path.with_sub(None))));
+                return Err(ScimError::no_target(format!("{} has no elements; add one first", path.with_sub(None))));
             }
             return self.create(kind, path, Value::Object(Map::new()), value);
         }

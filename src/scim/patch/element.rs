@@ -29,7 +29,11 @@ pub(super) fn write_parts(
     for (name, value) in parts {
         let Some(sub) = path.attribute.sub_attribute(name) else {
             if !reader.tolerance.unknown_attributes {
-                return Err(ScimError::invalid_path(format!("{} has no part {}", path.with_sub(None), quote(name))));
+                return Err(ScimError::invalid_path(format!(
+                    "{} has no part {}; check its spelling or leave it out",
+                    path.with_sub(None),
+                    quote(name)
+                )));
             }
             reader.ignore(&format!("{}.{name}", path.with_sub(None)));
             continue;
@@ -38,7 +42,10 @@ pub(super) fn write_parts(
             continue;
         }
         if changes.iter().any(|(other, _)| other.name == sub.name) {
-            return Err(ScimError::invalid_syntax(format!("{} is given twice", path.with_sub(Some(sub)))));
+            return Err(ScimError::invalid_syntax(format!(
+                "{} is given twice; send it once",
+                path.with_sub(Some(sub))
+            )));
         }
         changes.push((sub, reader.attribute(&path.with_sub(Some(sub)), sub, value)?));
     }

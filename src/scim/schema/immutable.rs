@@ -16,7 +16,9 @@ impl Definition {
                 let immutable = path.leaf().mutability == Mutability::Immutable;
                 let value = |resource: &Resource| resource.get(&path.to_string()).cloned();
                 if immutable && differs(value(before), value(after)) {
-                    return Err(ScimError::mutability(format!("{path} is immutable: it keeps the value it has")));
+                    return Err(ScimError::mutability(format!(
+                        "{path} is immutable: leave it out or send the value it has"
+                    )));
                 }
             }
         }

@@ -36,7 +36,9 @@ pub fn check_limits(body: &Value) -> Result<(), ScimError> {
             }
             Value::String(_) => continue,
             Value::Array(_) | Value::Object(_) if depth == DEEPEST => {
-                return Err(ScimError::invalid_syntax(format!("the body is nested deeper than {DEEPEST} levels")));
+                return Err(ScimError::invalid_syntax(format!(
+                    "the body is nested deeper than {DEEPEST} levels; flatten it"
+                )));
             }
             Value::Array(elements) => rest.extend(elements.iter().map(|element| (element, depth + 1))),
             Value::Object(members) => rest.extend(members.values().map(|member| (member, depth + 1))),
@@ -66,7 +68,9 @@ pub(in crate::scim) fn check_size(document: &Map<String, Value>) -> Result<(), S
             }
         }
         if size > LARGEST_DOCUMENT {
-            return Err(ScimError::too_large(format!("the resource would be larger than {LARGEST_DOCUMENT} bytes")));
+            return Err(ScimError::too_large(format!(
+                "the resource would be larger than {LARGEST_DOCUMENT} bytes; leave something out"
+            )));
         }
     }
     Ok(())

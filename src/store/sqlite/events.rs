@@ -62,12 +62,12 @@ pub(super) fn note(connection: &Connection, key: &str, value: Option<&str>) -> R
 
 /// The facts whose keys begin so.
 pub(super) fn notes(connection: &Connection, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+    // No text sorts behind the last code point.
+    let behind = format!("{prefix}\u{10FFFF}");
     let read = || {
         connection
-            .prepare_cached(
-                "SELECT key, value FROM note WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 ORDER BY key",
-            )?
-            .query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .prepare_cached("SELECT key, value FROM note WHERE key >= ?1 AND key < ?2 ORDER BY key")?
+            .query_map([prefix, &behind], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<Vec<_>, rusqlite::Error>>()
     };
     read().map_err(|error| on_read(&error))
