@@ -21,6 +21,7 @@ mod model;
 mod readme;
 mod reload;
 mod revocation;
+mod scim_bulk;
 mod scim_conformance;
 mod store_contract;
 mod support;
