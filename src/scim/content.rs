@@ -15,7 +15,7 @@ use super::schema::{Resource, ResourceKind};
 use super::state::{GroupState, UserState, read_document, read_state, write_text};
 use super::{Scim, store_failure};
 use crate::domain::{Image, Number};
-use crate::store::{Content, IndexEntry, Kind, Outcome, Record};
+use crate::store::{Content, IndexEntry, Kind, Outcome, Record, UniqueKey};
 
 /// The most accounts that one document may name.
 const MOST_ACCOUNTS: usize = 1_000;
@@ -104,13 +104,17 @@ impl Scim {
         draft.state.claims.clone_from(&rights.claims);
         let state = &draft.state;
         let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
+        let mut unique = life::user_keys(&draft.document, state, deleted);
+        if !deleted {
+            unique.extend(self.declared_keys(ResourceKind::User, wall, &draft.document));
+        }
         let mut shown = draft.document.clone();
         add_server_facts(&mut shown, state);
         let content = Content {
             document: write_text(&draft.document)?,
             state: write_text(state)?,
             index: if deleted { Vec::new() } else { self.index(ResourceKind::User, shown, &state.external) },
-            unique: life::user_keys(&draft.document, state, deleted),
+            unique,
             image: Some(Image::User(image)),
             deleted,
         };
@@ -130,12 +134,14 @@ impl Scim {
         refuse_marks(limits, &rights.marked)?;
         wall.journal.mark(&rights.marked);
         draft.state.claims.clone_from(&rights.claims);
+        let mut unique = life::group_keys(&wall.id, &draft.document, &draft.state);
+        unique.extend(self.declared_keys(ResourceKind::Group, wall, &draft.document));
         let image = image::group_image(id, wall.number, &draft.document, &rights);
         let content = Content {
             document: write_text(&draft.document)?,
             state: write_text(&draft.state)?,
             index: self.index(ResourceKind::Group, draft.document.clone(), &draft.state.external),
-            unique: life::group_keys(&wall.id, &draft.document, &draft.state),
+            unique,
             image: Some(Image::Group(image)),
             deleted: false,
         };
@@ -155,6 +161,12 @@ impl Scim {
             }
         }
         Ok(numbers)
+    }
+
+    /// The values that the schemas declare unique; within the organization, so that nobody learns of another's.
+    fn declared_keys(&self, kind: ResourceKind, wall: &Wall, document: &Map<String, Value>) -> Vec<UniqueKey> {
+        let values = self.schemas.definition(kind).unique(document).into_iter();
+        values.map(|(path, value)| life::attribute_key(&path, &wall.id, value)).collect()
     }
 
     fn index(

@@ -13,6 +13,8 @@ use super::state::{GroupState, UserState};
 use crate::domain::fold;
 use crate::store::UniqueKey;
 
+/// Values that the schemas declare unique, by attribute and organization.
+const ATTRIBUTE_SCOPE: &str = "attribute ";
 /// The scope of usernames and logins: the whole installation.
 pub(super) const USERNAME_SCOPE: &str = "username";
 /// The scope of e-mail addresses: the whole installation.
@@ -113,6 +115,11 @@ pub(super) fn group_name_key(organization: &str, name: &str) -> UniqueKey {
     UniqueKey { scope: format!("{GROUP_NAME_SCOPE}{organization}"), value: fold(name) }
 }
 
+/// The key of a value that the schemas declare unique. Neither a path nor an id holds a blank.
+pub(super) fn attribute_key(path: &str, organization: &str, value: String) -> UniqueKey {
+    UniqueKey { scope: format!("{ATTRIBUTE_SCOPE}{path} {organization}"), value }
+}
+
 /// Everything that nobody else may have while this person has it. A deleted one keeps names and externalIds,
 /// which a later create finds it by, and gives the e-mail address back.
 pub(super) fn user_keys(document: &Map<String, Value>, state: &UserState, deleted: bool) -> Vec<UniqueKey> {
@@ -151,6 +158,8 @@ pub(super) fn taken(key: &UniqueKey) -> ScimError {
         "emails"
     } else if key.scope.starts_with(GROUP_NAME_SCOPE) {
         "displayName"
+    } else if let Some(declared) = key.scope.strip_prefix(ATTRIBUTE_SCOPE) {
+        declared.split(' ').next().unwrap_or_default()
     } else {
         "externalId"
     };
@@ -235,6 +244,7 @@ mod tests {
             ("external:c1", "externalId"),
             ("external-group:c1", "externalId"),
             ("group-name:acme", "displayName"),
+            ("attribute urn:x:User:badge acme", "urn:x:User:badge "),
         ];
         for (scope, attribute) in cases {
             let error = taken(&key(scope));

@@ -13,6 +13,7 @@ mod load;
 mod projection;
 mod resource;
 mod tolerance;
+mod unique;
 mod value;
 
 use std::fmt;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bulk;
+mod characteristics;
 mod doors;
 mod groups;
 mod lists;
@@ -76,6 +77,10 @@ impl Reply {
 
 impl Bench {
     pub async fn new() -> Self {
+        Self::with_schemas(Schemas::builtin().unwrap()).await
+    }
+
+    pub async fn with_schemas(schemas: Schemas) -> Self {
         let store = Arc::new(MemoryStore::new());
         let images: Arc<Mutex<BTreeMap<Number, Image>>> = Arc::default();
         let seen = Arc::clone(&images);
@@ -92,12 +97,7 @@ impl Bench {
         })));
         let clock = Arc::new(HandClock::new(Timestamp(1_760_000_000_000)));
         let sources = Sources { clock: clock.clone(), random: Arc::new(SeededRandom::new(11)) };
-        let scim = Arc::new(Scim::new(
-            store.clone(),
-            Schemas::builtin().unwrap(),
-            sources.clone(),
-            "https://cedargate.example/",
-        ));
+        let scim = Arc::new(Scim::new(store.clone(), schemas, sources.clone(), "https://cedargate.example/"));
         let table = Arc::new(scim.router().build().unwrap());
         let bench = Self { store, scim, clock, sources, table, images };
         for (organization, accounts) in [("acme", &["100", "200"][..]), ("rival", &["900"])] {

@@ -26,6 +26,7 @@ mod opa;
 mod readme;
 mod reload;
 mod revocation;
+mod scim_bulk;
 mod scim_conformance;
 mod scim_operations;
 mod store_contract;

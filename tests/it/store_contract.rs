@@ -5,6 +5,7 @@ mod differential;
 mod events;
 mod log;
 mod members;
+mod people;
 mod queries;
 mod refusals;
 mod writes;

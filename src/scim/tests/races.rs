@@ -50,6 +50,75 @@ async fn a_precondition_holds_or_nothing_happens() {
     assert_eq!(idp.send("DELETE", &group, &[("if-match", "\"1\"")], "").await.status, 204);
 }
 
+#[tokio::test]
+async fn each_form_of_a_tag_means_what_rfc_9110_says_on_every_method() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    let patch = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "replace", "path": "displayName", "value": "x"}]})
+    .to_string();
+    let replace = |kind: &str| match kind {
+        "Users" => json!({"userName": "jane"}).to_string(),
+        _ => json!({"displayName": "g"}).to_string(),
+    };
+    for (kind, id) in [("Users", idp.user("jane").await), ("Groups", idp.group("g", &[]).await)] {
+        let path = format!("/{kind}/{id}");
+        let body = replace(kind);
+        for stale in ["W/\"9\"", "\"9\"", "\"\"", "nonsense", "W/\"7\", \"8\"", ""] {
+            for (method, body) in [("PUT", body.as_str()), ("PATCH", patch.as_str()), ("DELETE", "")] {
+                let reply = idp.send(method, &path, &[("if-match", stale)], body).await;
+                assert_eq!(reply.refused(412), "", "{method} {path} {stale}");
+            }
+        }
+        assert_eq!(idp.get(&path).await.header("etag"), "W/\"1\"", "nothing happened");
+        for (number, fresh) in ["*", "W/\"2\"", "\"3\"", "\"1\", W/\"4\""].into_iter().enumerate() {
+            let name = format!("x{number}");
+            let reply = idp
+                .send("PATCH", &path, &[("if-match", fresh)], &patch.replace("\"x\"", &json!(name).to_string()))
+                .await;
+            assert_eq!(
+                (reply.status, reply.header("etag")),
+                (200, format!("W/\"{}\"", number + 2).as_str()),
+                "{fresh}"
+            );
+            assert_eq!(reply.body["meta"]["version"], format!("W/\"{}\"", number + 2), "one tag in both places");
+        }
+        for (tags, status) in [("W/\"5\"", 304), ("\"5\"", 304), ("*", 304), ("\"1\", \"5\"", 304), ("\"4\"", 200)] {
+            assert_eq!(idp.send("GET", &path, &[("if-none-match", tags)], "").await.status, status, "{tags}");
+        }
+        let nobody = format!("/{kind}/nobody");
+        for (method, body) in [("PUT", body.as_str()), ("PATCH", patch.as_str()), ("DELETE", "")] {
+            let reply = idp.send(method, &nobody, &[("if-match", "*")], body).await;
+            assert!(matches!(reply.status, 404 | 412), "{method}: what is not there has no tag");
+        }
+        assert_eq!(idp.send("DELETE", &path, &[("if-match", "*")], "").await.status, 204);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_16_patches_and_16_deletes_with_one_tag_one_wins() {
+    for kind in ["Users", "Groups"] {
+        let bench = Bench::new().await;
+        let idp = shared(&bench.idp("acme").await);
+        let id = if kind == "Users" { idp.user("jane").await } else { idp.group("g", &[]).await };
+        let path = format!("/{kind}/{id}");
+        let statuses = together(32, |index| {
+            let (idp, path) = (Arc::clone(&idp), path.clone());
+            Box::pin(async move {
+                let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+                    "Operations": [{"op": "replace", "path": "displayName", "value": format!("n{index}")}]});
+                let (method, body) =
+                    if index % 2 == 0 { ("PATCH", body.to_string()) } else { ("DELETE", String::new()) };
+                idp.send(method, &path, &[("if-match", "W/\"1\"")], &body).await.status
+            })
+        })
+        .await;
+        let won = statuses.iter().filter(|status| matches!(**status, 200 | 204)).count();
+        assert_eq!(won, 1, "{kind}: {statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 204 | 404 | 412)), "{kind}: {statuses:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_64_creates_of_one_name_one_wins() {
     let bench = Bench::new().await;

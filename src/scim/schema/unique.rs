@@ -1,0 +1,40 @@
+//! Which values no two resources may share, as the documents say.
+
+use serde_json::{Map, Value};
+
+use super::attribute::Uniqueness;
+use super::value::{comparable, elements};
+use super::{Definition, Path};
+
+impl Definition {
+    /// The canonical path and the comparable form of each value whose attribute is declared unique. `userName` and
+    /// what the server writes itself are left out: the life cycle keeps those.
+    pub(in crate::scim) fn unique(&self, document: &Map<String, Value>) -> Vec<(String, String)> {
+        let mut values = Vec::new();
+        for path in self.attributes().filter(|path| !self.is_membership(path)) {
+            let holder = match path.extension {
+                Some(extension) => document.get(&extension.urn).and_then(Value::as_object),
+                None => Some(document),
+            };
+            let Some(value) = holder.and_then(|holder| holder.get(&path.attribute.name)) else { continue };
+            let subs = path.attribute.sub_attributes.iter().map(|sub| path.with_sub(Some(sub)));
+            for path in std::iter::once(path).chain(subs).filter(is_kept_unique) {
+                let of_element = |element| match path.sub {
+                    Some(sub) => Value::get(element, &sub.name),
+                    None => Some(element),
+                };
+                let found = elements(value).iter().filter_map(of_element).flat_map(elements);
+                let keys = found.filter_map(|value| comparable(path.leaf(), value));
+                values.extend(keys.map(|key| (path.to_string(), key)));
+            }
+        }
+        values.sort();
+        values.dedup();
+        values
+    }
+}
+
+fn is_kept_unique(path: &Path<'_>) -> bool {
+    let by_life = path.extension.is_none() && path.attribute.name == "userName";
+    path.leaf().uniqueness != Uniqueness::None && !path.is_read_only() && !path.is_secret() && !by_life
+}
