@@ -20,6 +20,7 @@ use crate::clock::Sources;
 use crate::config::{Config, IssuerKeys, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
+use crate::gate::explain::Explain;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
@@ -136,9 +137,15 @@ impl App {
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
+        let explain = Arc::new(Explain::new(Arc::clone(&authz), &operator_token));
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
-        let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
+        let ops = ops.merge(explain.operator_routes());
+        let tables = Tables {
+            front: table(scim.router())?,
+            gate: table(gate.routes().merge(explain.gate_routes()))?,
+            ops: table(ops)?,
+        };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
         Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader })

@@ -7,6 +7,7 @@
 
 mod cache;
 mod classes;
+mod explain;
 mod facts;
 mod judge;
 mod search;
@@ -25,6 +26,8 @@ use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
 use cache::DecisionCache;
 
+pub use crate::policy::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
+pub use explain::Explained;
 pub use search::{Found, Page};
 
 /// How decisions are made.
@@ -80,6 +83,8 @@ pub struct View<'a> {
     serving: Arc<Serving>,
     /// Decides for somebody who looks around: not counted, not kept.
     aside: bool,
+    /// Looks on at every evaluation.
+    observer: Option<&'a explain::Observer<'a>>,
 }
 
 impl Authz {
@@ -106,7 +111,13 @@ impl Authz {
 
     /// Pins the present state of the world.
     pub fn view(&self) -> View<'_> {
-        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving(), aside: false }
+        View {
+            authz: self,
+            snapshot: self.directory.snapshot(),
+            serving: self.live.serving(),
+            aside: false,
+            observer: None,
+        }
     }
 
     /// Answers one question on the present state.
@@ -134,7 +145,17 @@ impl View<'_> {
     /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
     fn aside(&self) -> Self {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        Self { authz: self.authz, snapshot, serving, aside: true }
+        Self { authz: self.authz, snapshot, serving, aside: true, observer: None }
+    }
+
+    /// As [`Self::aside`], with somebody who looks on.
+    fn watched<'b>(&'b self, observer: &'b explain::Observer<'b>) -> View<'b> {
+        View { observer: Some(observer), ..self.aside() }
+    }
+
+    /// Whether somebody of this username or login is provisioned, active or not.
+    pub fn knows(&self, user: &str) -> bool {
+        self.snapshot.user(user).is_some()
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {

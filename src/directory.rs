@@ -165,6 +165,11 @@ impl Snapshot {
         self.slots.iter().filter_map(|slot| if let Slot::Account(account) = slot { Some(account) } else { None })
     }
 
+    /// Every group, by number.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.slots.iter().filter_map(|slot| if let Slot::Group(group) = slot { Some(group) } else { None })
+    }
+
     /// The number of a role's name, where anybody or any group ever had it.
     pub fn role_named(&self, name: &str) -> Option<u32> {
         let hash = self.index.hash(KeyKind::Role, name);

@@ -3,6 +3,7 @@
 //! The gate knows no store, no SCIM and no Cedar. A refusal is never a permit: each dialect writes its
 //! fail-closed answer once. No option is ever read from a client's query.
 
+pub mod explain;
 pub mod native;
 
 use std::sync::Arc;

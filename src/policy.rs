@@ -4,10 +4,12 @@
 //! accounts come in as [`Facts`], an [`Evaluation`] goes out. A bundle is never changed; a new one takes its place.
 
 mod analysis;
+mod conditions;
 mod context;
 mod declarations;
 mod engine;
 mod entities;
+mod explain;
 mod live;
 mod load;
 mod path;
@@ -19,10 +21,12 @@ pub mod trial;
 
 use std::fmt;
 
+pub use conditions::{Clause, Piece};
 pub use context::ContextFault;
 pub use declarations::{Catalogue, Named};
 pub use engine::{Evaluation, PolicyFailure};
 pub use entities::{AccountFacts, Facts, PrincipalFacts, ResourceFacts};
+pub use explain::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
 pub use live::{Live, Serving};
 pub use load::{Action, Bundle};
 pub use path::{CanonicalPath, PathFault};

@@ -188,6 +188,16 @@ fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     Ok(respond(StatusCode::OK, "application/json", out))
 }
 
+/// Reads the body of one question and hands the question over.
+pub(super) fn with_question<T>(
+    body: &[u8],
+    answer: impl FnOnce(&Question<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let body: QuestionBody<'_> = parse(body)?;
+    let context = context(body.context.as_ref(), None);
+    answer(&question(&body, &Defaults::default(), &context)?)
+}
+
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body cannot be read: {error}")))
 }
@@ -232,7 +242,7 @@ fn subject_of<'a>(body: &'a SubjectBody<'a>) -> Result<Subject<'a>, Refusal> {
     }
 }
 
-fn channel(text: Option<&str>) -> Result<Channel, Refusal> {
+pub(super) fn channel(text: Option<&str>) -> Result<Channel, Refusal> {
     match text {
         None | Some("api") => Ok(Channel::Api),
         Some("dashboard") => Ok(Channel::Dashboard),

@@ -120,7 +120,7 @@ impl Bundle {
         })
     }
 
-    fn context(
+    pub(super) fn context(
         &self,
         action: &Action,
         facts: &Facts<'_>,

@@ -231,7 +231,7 @@ fn actions_are_those_that_get_a_permit_one_by_one() {
     let authz = authz(&bundle, directory(7));
     let view = authz.view();
     let mut most = 0;
-    for number in (500..500 + PEOPLE).step_by(8) {
+    for number in (500..500 + PEOPLE).step_by(5) {
         let who = format!("person{number}");
         let resource = Some(EntityName::new("Account", "10"));
         let found = view.actions(Subject::User(&who), resource, Channel::Api, &[], Page::ALL).unwrap();
@@ -252,7 +252,7 @@ fn actions_are_those_that_get_a_permit_one_by_one() {
         assert!(found.ids.iter().all(|name| names[name.as_str()]));
         most = most.max(found.ids.len());
     }
-    assert!(most > 5, "{most}");
+    assert!(most >= 5, "{most}");
 }
 
 #[test]
