@@ -12,11 +12,13 @@ mod linked;
 mod local;
 pub mod output;
 pub mod remote;
+mod search;
 mod session;
 mod tenancy;
 #[cfg(test)]
 mod tests;
 mod user;
+mod why;
 mod wire;
 
 use std::ffi::OsString;
@@ -80,6 +82,9 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
             verdict.map_err(|fault| Fault { exit: Exit::NotReady, ..fault })
         }
         Verb::Can(flags) => client.ask(Listener::Gate, out, async |session| can::can(session, flags).await),
+        Verb::Why(flags) => client.ask(Listener::Ops, out, async |session| why::why(session, flags).await),
+        Verb::WhoCan(flags) => client.ask(Listener::Ops, out, async |session| search::who_can(session, flags).await),
+        Verb::WhatCan(flags) => client.ask(Listener::Ops, out, async |session| search::what_can(session, flags).await),
         Verb::Organization(verb) => {
             client.ask(Listener::Ops, out, async |session| tenancy::organization(session, verb).await)
         }
