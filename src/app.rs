@@ -7,8 +7,8 @@
 pub mod demo;
 mod files;
 pub mod policy;
+mod tls;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,6 +104,7 @@ pub struct App {
     fatal: Arc<Notify>,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
+    certificates: Arc<tls::Certificates>,
 }
 
 impl App {
@@ -111,6 +112,7 @@ impl App {
     pub fn build(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let Seams { sources, apply, metrics } = seams;
         let verifier = Arc::new(verifier(config)?);
+        let certificates = Arc::new(tls::Certificates::load(config)?);
         let source = policy::source(config.policies.as_deref());
         let bundle = policy::load_and_try(&source)?;
         metrics.policy_bundle(Arc::clone(bundle.id()));
@@ -125,9 +127,9 @@ impl App {
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
-        let health = Arc::new(health(&reloader, &integrity));
+        let health = Arc::new(health(&reloader, &certificates, &integrity));
 
-        let bound = bind(config)?;
+        let bound = bind(config, &certificates)?;
         let addresses = Addresses::of(&bound);
         let public_url = config.scim.public_url.clone().unwrap_or_else(|| addresses.front.clone());
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
@@ -148,7 +150,7 @@ impl App {
         };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
-        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader })
+        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader, certificates })
     }
 
     /// Where the listeners are.
@@ -168,7 +170,7 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, .. } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, .. } = self;
         let (stopping, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (bound, service) in listeners {
@@ -184,6 +186,7 @@ impl App {
             .spawn(move || check_integrity(&*store, &integrity))
             .map_err(|error| StartError::Internal(error.to_string()))?;
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
+        let renewing = tokio::spawn(tls::keep_renewing(certificates));
         let failed = tokio::select! {
             () = stop => false,
             () = fatal.notified() => true,
@@ -198,6 +201,7 @@ impl App {
             }
         }
         reloading.abort();
+        renewing.abort();
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }
@@ -278,15 +282,21 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>) -> Health {
-    let (reloader, integrity) = (Arc::clone(reloader), Arc::clone(integrity));
+fn health(
+    reloader: &Arc<policy::Reloader>,
+    certificates: &Arc<tls::Certificates>,
+    integrity: &Arc<Mutex<Result<(), String>>>,
+) -> Health {
+    let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
+    let integrity = Arc::clone(integrity);
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
+        .concern("certificates", move || certificates.last_refusal())
 }
 
-fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
+fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {
     let listeners = &config.listeners;
     let mut wanted = vec![
         ("front", listeners.front.address.clone()),
@@ -299,11 +309,8 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for (name, address) in wanted {
         let shown = address.to_string();
-        let one = Bound::bind(&ListenerConfig { name, address }).map_err(|cause| StartError::Bind {
-            name,
-            address: shown,
-            cause,
-        })?;
+        let one = Bound::bind(&ListenerConfig { name, address, tls: certificates.of(name) })
+            .map_err(|cause| StartError::Bind { name, address: shown, cause })?;
         bound.push(one);
     }
     Ok(bound)
@@ -364,12 +371,4 @@ fn manage(
             Box::pin(async move { reloader.reload().await })
         }),
     })
-}
-
-/// A TCP listener's address, where it has one.
-fn tcp(bound: &Bound) -> Option<SocketAddr> {
-    match bound.address() {
-        crate::http::server::ListenerAddress::Tcp(address) => Some(*address),
-        crate::http::server::ListenerAddress::Unix(_) => None,
-    }
 }

@@ -9,6 +9,7 @@ mod cache;
 mod classes;
 mod explain;
 mod facts;
+mod find;
 mod judge;
 mod search;
 #[cfg(test)]
@@ -162,6 +163,29 @@ impl View<'_> {
         if !self.aside {
             self.authz.metrics.decision(reason, cache);
         }
+    }
+
+    /// The entity type that a question means by a name: as the schema declares it, as its `@name` says, else without
+    /// case where only one type fits.
+    pub fn entity_type(&self, name: &str) -> Option<&Arc<str>> {
+        self.serving.bundle.entity_type(name)
+    }
+
+    /// Whether entities of this type come from the directory: `User`, `Account`, `Organization`, `Dashboard`, in
+    /// every bundle whose routes declare actions.
+    pub fn from_directory(&self, kind: &str) -> bool {
+        self.serving.bundle.from_directory(kind)
+    }
+
+    /// The ids of this type that the bundle itself lists, sorted: what a search goes through.
+    pub fn listed_ids(&self, kind: &str) -> &[Arc<str>] {
+        self.serving.bundle.listed_ids(kind)
+    }
+
+    /// The names of all actions that act on this entity type, in the order of the bundle.
+    pub fn actions_on<'v>(&'v self, kind: &'v str) -> impl Iterator<Item = &'v Arc<str>> {
+        let actions = self.serving.bundle.actions().iter();
+        actions.filter(move |action| action.applies_to(kind)).map(|action| &action.name)
     }
 }
 

@@ -9,6 +9,7 @@ mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 pub use source::{ConfigFile, Origin, read_file};
 
-use crate::http::server::{Limits, ListenerAddress};
+use crate::http::server::{Limits, ListenerAddress, TlsFiles};
 use crate::telemetry::LogConfig;
 
 /// Everything that can be set, checked.
@@ -62,6 +63,8 @@ pub struct Listeners {
 pub struct Listener {
     /// `….address`.
     pub address: ListenerAddress,
+    /// `….tls`; `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// `….limits`.
     pub limits: Limits,
 }

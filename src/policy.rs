@@ -12,10 +12,12 @@ mod entities;
 mod explain;
 mod live;
 mod load;
+mod nouns;
 mod path;
 mod policies;
 mod reads;
 mod routes;
+mod schema;
 mod source;
 pub mod trial;
 
@@ -25,7 +27,7 @@ pub use conditions::{Clause, Piece};
 pub use context::ContextFault;
 pub use declarations::{Catalogue, Named};
 pub use engine::{Evaluation, PolicyFailure};
-pub use entities::{AccountFacts, Facts, PrincipalFacts, ResourceFacts};
+pub use entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts};
 pub use explain::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
 pub use live::{Live, Serving};
 pub use load::{Action, Bundle};
@@ -63,6 +65,10 @@ impl Diagnostic {
             column: before.get(line_start..).map_or(0, |rest| rest.chars().count()) + 1,
             ..Self::file(file, message)
         }
+    }
+
+    fn with_help(self, help: &str) -> Self {
+        Self { help: Some(help.to_owned()), ..self }
     }
 
     fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {

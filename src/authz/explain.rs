@@ -60,7 +60,7 @@ impl View<'_> {
             return Ok(Explained { decision, about: None, explanation: None });
         };
         let mut explanation = explanation.map_err(|failure| match failure {
-            PolicyFailure::Context(fault) => Failure::Context(fault),
+            PolicyFailure::Context(fault) | PolicyFailure::Property(fault) => Failure::Context(fault),
             PolicyFailure::Facts(cause) => {
                 tracing::error!(cause, "a decision could not be explained");
                 Failure::Internal
@@ -92,6 +92,7 @@ fn name(resource: &ResourceFacts<'_>) -> ResourceName {
         ResourceFacts::User(person) => person.username,
         ResourceFacts::Organization(id) => id,
         ResourceFacts::Dashboard => "dashboard",
+        ResourceFacts::Entity(name) => name.id,
     };
     ResourceName { kind: resource.kind().into(), id: id.to_owned() }
 }

@@ -12,7 +12,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::classes::{Interest, Lens, PersonClass};
-use super::{Failure, View, judge};
+use super::find::Who;
+use super::{Failure, View, find, judge};
 use crate::directory::{Account, Person};
 use crate::domain::{Asked, Channel, ContextValue, EntityName, Number, Question, Subject, Verdict};
 use crate::policy::Target;
@@ -132,8 +133,13 @@ impl View<'_> {
     ) -> Result<Found, Failure> {
         let view = self.aside();
         let bundle = &view.serving.bundle;
-        let Ok(found) = judge::find(bundle, asked, view.authz.strict_hosts) else { return Ok(Found::default()) };
-        let (Some("User"), Some(after)) = (entity_type(kind), page.number()) else { return Ok(Found::default()) };
+        let Ok(found) = find::find(bundle, asked, view.authz.strict_hosts) else { return Ok(Found::default()) };
+        let Some(kind) = bundle.entity_type(kind) else { return Ok(Found::default()) };
+        if !bundle.from_directory(kind) {
+            let ask = |id: &str| view.permits(Subject::Entity(EntityName::new(kind, id)), *asked, channel, context);
+            return view.listed(kind, page, ask);
+        }
+        let ("User", Some(after)) = (&**kind, page.number()) else { return Ok(Found::default()) };
         let target = (found.target == Target::User).then(|| view.named(found.id.as_deref()?)).flatten();
         let mut accounts: Vec<Number> = target.map_or_else(Vec::new, |person| view.snapshot.rights(person).accounts);
         let named = context.iter().find_map(|(key, value)| match value {
@@ -145,7 +151,7 @@ impl View<'_> {
             .extend([named, at_hand].into_iter().flatten().filter_map(|id| Some(view.snapshot.account(id)?.number)));
         let interest = match found.target {
             Target::Organization => Interest::Reach(accounts),
-            Target::Account | Target::User => Interest::These(accounts),
+            Target::Account | Target::User | Target::Entity(_) => Interest::These(accounts),
         };
         let mut lens = Lens::new(&view.snapshot, &found.action.reads, interest, view.authz.clock.now());
         let mut shared: Shared<PersonClass> = Shared::new();
@@ -185,8 +191,13 @@ impl View<'_> {
         let view = self.aside();
         let bundle = &view.serving.bundle;
         let declared = bundle.action_named(action).and_then(|index| bundle.action(index));
-        let (Some(declared), Some(kind)) = (declared, entity_type(kind)) else { return Ok(Found::default()) };
-        let asking = view.person(subject, view.authz.clock.now()).ok();
+        let (Some(declared), Some(kind)) = (declared, bundle.entity_type(kind)) else { return Ok(Found::default()) };
+        let who = match view.who(subject, declared, view.authz.clock.now()) {
+            Ok(who) => who,
+            Err(_) if declared.anonymous => Who::Nobody,
+            Err(_) => return Ok(Found::default()),
+        };
+        let asking = who.person();
         if !declared.applies_to(kind) || asking.is_some_and(|person| judge::standing(person).is_some()) {
             return Ok(Found::default());
         }
@@ -194,6 +205,9 @@ impl View<'_> {
             let resource = Some(EntityName::new(kind, id));
             view.permits(subject, Asked::Action { action, properties, resource }, channel, context)
         };
+        if !bundle.from_directory(kind) {
+            return view.listed(kind, page, ask);
+        }
         let (Some(after), rights) = (page.number(), asking.map(|person| view.snapshot.rights(person))) else {
             return Ok(Found::default());
         };
@@ -202,7 +216,7 @@ impl View<'_> {
         let mut lens = Lens::new(&view.snapshot, &declared.reads, interest, view.authz.clock.now());
         let mut part = Part::new(page.limit);
         let is_new = |number: Number| after.is_none_or(|after| number > after);
-        match kind {
+        match &**kind {
             "Account" => {
                 let mut shared: Shared<(u32, bool)> = Shared::new();
                 for account in view.snapshot.accounts().filter(|account| is_new(account.number)) {
@@ -265,7 +279,7 @@ impl View<'_> {
         };
         let resource = match resource {
             None => None,
-            Some(named) => match entity_type(named.kind) {
+            Some(named) => match bundle.entity_type(named.kind) {
                 Some(kind) => Some(EntityName { kind, ..named }),
                 None => return Ok(Found::default()),
             },
@@ -280,6 +294,25 @@ impl View<'_> {
             let asked = Asked::Action { action: &name, properties: &[], resource };
             let permits = fits && view.permits(subject, asked, channel, context)?;
             part.saw(name.clone(), permits.then_some(name));
+        }
+        Ok(part.found())
+    }
+
+    /// Those of the bundle's own entities of a type that are permitted, in the order of their ids.
+    fn listed(
+        &self,
+        kind: &str,
+        page: Page<'_>,
+        ask: impl Fn(&str) -> Result<bool, Failure>,
+    ) -> Result<Found, Failure> {
+        let ids = self.serving.bundle.listed_ids(kind);
+        let start = page.after.map_or(0, |after| ids.partition_point(|id| **id <= *after));
+        let mut part = Part::new(page.limit);
+        for id in ids.iter().skip(start) {
+            if !part.goes_on(part.seen) {
+                break;
+            }
+            part.saw(id.to_string(), ask(id)?.then(|| id.to_string()));
         }
         Ok(part.found())
     }
@@ -300,9 +333,4 @@ impl View<'_> {
         let finds = |name: &String| self.named(name).is_some_and(|found| found.number == person.number);
         Some(person.username().to_owned()).filter(finds).or_else(|| Some(person.id()).filter(finds))
     }
-}
-
-/// The entity type that a question means.
-fn entity_type(name: &str) -> Option<&'static str> {
-    ["User", "Account", "Organization", "Dashboard"].into_iter().find(|known| known.eq_ignore_ascii_case(name))
 }

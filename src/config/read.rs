@@ -52,7 +52,8 @@ fn listeners(reader: &mut Reader) -> Listeners {
 
 fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> Listener {
     let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    Listener { address: ListenerAddress::Tcp(address), limits: read_limits(reader, name, limits) }
+    let tls = super::tls::tls(reader, name);
+    Listener { address: ListenerAddress::Tcp(address), tls, limits: read_limits(reader, name, limits) }
 }
 
 fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {

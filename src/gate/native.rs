@@ -270,7 +270,9 @@ fn value_of(value: &serde_json::Value) -> Option<ContextValue> {
         Value::Null => return None,
         Value::Bool(truth) => ContextValue::Boolean(*truth),
         Value::String(text) => ContextValue::Text(text.clone()),
-        Value::Number(number) => number.as_i64().map_or(ContextValue::OtherNumber, ContextValue::Integer),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| ContextValue::OtherNumber(number.to_string()), ContextValue::Integer)
+        }
         Value::Array(items) => ContextValue::Set(items.iter().filter_map(value_of).collect()),
         Value::Object(fields) => ContextValue::Record(
             fields.iter().filter_map(|(name, field)| Some((name.clone(), value_of(field)?))).collect(),

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{ActionConstraint, Authorizer, Effect, Entities, PolicySet, Request, ResourceConstraint};
+use cedar_policy::{ActionConstraint, Authorizer, Effect, PolicySet, ResourceConstraint};
 
 use super::conditions::{Clause, Condition, Piece};
 use super::engine::{Evaluation, PolicyFailure};
-use super::entities::{Facts, PrincipalFacts, ResourceFacts};
+use super::entities::{Asker, Facts, PrincipalFacts, ResourceFacts};
 use super::load::{Action, Bundle};
 use super::policies::Loaded;
 use crate::domain::{AdministrationLevel, ContextValue, Reason};
@@ -204,13 +204,7 @@ impl Asking<'_> {
                 probes.add(condition.probe(&format!("{at}.{nth}"))).map_err(|error| failed(&error))?;
             }
         }
-        let context = self.bundle.context(self.action, facts, self.sent)?;
-        let (principal, resource) = (facts.principal_uid(), facts.resource_uid());
-        let request = Request::new(principal, self.action.uid.clone(), resource, context, None)
-            .map_err(|error| failed(&error))?;
-        let mut slice = facts.entities().map_err(|error| failed(&error))?;
-        slice.push(self.action.entity.clone());
-        let entities = Entities::from_entities(slice, None).map_err(|error| failed(&error))?;
+        let (request, entities) = self.bundle.prepare(self.action, facts, self.sent)?;
         let response = Authorizer::new().is_authorized(&request, &probes, &entities);
         let holding: std::collections::HashSet<&str> =
             response.diagnostics().reason().map(AsRef::<str>::as_ref).collect();
@@ -380,7 +374,13 @@ fn saw(condition: &Condition, state: State) -> Seen {
 fn account_at_hand<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
     match (&facts.resource, &facts.account) {
         (ResourceFacts::Account(account), _) | (_, Some(account)) => Some(account.id),
-        (ResourceFacts::User(_) | ResourceFacts::Organization(_) | ResourceFacts::Dashboard, None) => None,
+        (
+            ResourceFacts::User(_)
+            | ResourceFacts::Organization(_)
+            | ResourceFacts::Dashboard
+            | ResourceFacts::Entity(_),
+            None,
+        ) => None,
     }
 }
 
@@ -515,5 +515,8 @@ fn change<'a>(facts: &mut Facts<'a>, step: &'a Step) -> Option<()> {
 }
 
 fn person<'f, 'a>(facts: &'f mut Facts<'a>) -> Option<&'f mut PrincipalFacts<'a>> {
-    facts.principal.as_mut()
+    match &mut facts.principal {
+        Asker::Person(person) => Some(person),
+        Asker::Anonymous | Asker::Entity(_) => None,
+    }
 }

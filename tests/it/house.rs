@@ -53,6 +53,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
     ("arc_swap", &["directory", "policy", "telemetry"]),
+    ("tokio_rustls", &["http"]),
+    ("webpki", &["http"]),
+    ("rustls_native_certs", &["http"]),
 ];
 
 const LONGEST_FILE: usize = 500;

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use super::transport::Vitals;
 use crate::clock::{Clock, Sources};
 use crate::http::body::{body_too_large, body_too_slow, next_data};
 use crate::http::router::{Found, Handling, RouteTable};
-use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Refusal, Request, Response};
+use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Request, Response};
 use crate::telemetry::{ListenerMetrics, Stopwatch};
 
 /// Bodies up to this size are not counted against [`Limits::body_memory`]: [`Limits::requests`] bounds them.
@@ -46,7 +45,7 @@ pub(super) struct Listener {
 pub(super) struct Connection {
     pub(super) listener: Arc<Listener>,
     pub(super) vitals: Arc<Vitals>,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: Arc<Peer>,
     /// Tells the drain that this connection, or a handler of it, is not done.
     pub(super) _alive: mpsc::Sender<()>,
 }
@@ -147,7 +146,7 @@ async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: 
         query: uri.query().map(str::to_owned),
         headers: parts.headers,
         body,
-        peer: connection.peer,
+        peer: Arc::clone(&connection.peer),
         parameters,
         id,
     };
