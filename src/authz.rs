@@ -7,10 +7,12 @@
 
 mod cache;
 mod classes;
+pub mod coverage;
 mod explain;
 mod facts;
 mod find;
 mod judge;
+pub mod matrix;
 mod search;
 #[cfg(test)]
 mod tests;

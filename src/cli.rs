@@ -11,6 +11,7 @@ mod import;
 mod linked;
 mod local;
 pub mod output;
+mod policy;
 pub mod remote;
 mod search;
 mod session;
@@ -68,7 +69,9 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
         Verb::Serve(flags) => linked::serve(out, &flags, data),
         Verb::Demo { once } => linked::demo(out, once),
         Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, folder.policies.as_deref()),
-        Verb::Policy(Policy::Test(folder)) => linked::policy_test(out, folder.policies.as_deref()),
+        Verb::Policy(Policy::Test(flags)) => policy::test::run(out, &flags),
+        Verb::Policy(Policy::Matrix(flags)) => policy::matrix::run(out, &flags),
+        Verb::Policy(Policy::Fmt(flags)) => policy::format::run(out, &flags),
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),
         Verb::Config(Config::Show(flags)) => linked::config_show(out, &flags, data),
         Verb::Config(Config::Check(flags)) => linked::config_check(out, &flags, data),

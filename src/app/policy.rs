@@ -8,7 +8,8 @@ use crate::authz::trial;
 use crate::policy::{Bundle, Live, Source};
 use crate::telemetry::Metrics;
 
-pub use crate::authz::trial::Trial;
+pub use crate::authz::matrix::{Access, Matrix, Row, matrix};
+pub use crate::authz::trial::{Trial, run_watched};
 
 /// Runs a bundle's own cases on it.
 pub fn run_cases(bundle: &Arc<Bundle>) -> Vec<Trial> {

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit;
 use super::output::OutputFormat;
+use super::policy::{format::Format, matrix::MatrixFlags, test::Test};
 use super::search::{WhatCan, WhoCan};
 
 /// Authorization sidecar: identity providers push people in over SCIM, Cedar policies decide, gateways ask.
@@ -435,8 +436,12 @@ pub struct Import {
 pub enum Policy {
     /// Load and validate everything in the folder
     Check(PolicyFolder),
-    /// Run the folder's tests
-    Test(PolicyFolder),
+    /// Run the folder's tests and name what they do not show (exit 4 where one fails)
+    Test(Test),
+    /// What each role opens: roles by endpoints
+    Matrix(MatrixFlags),
+    /// Put the folder's Cedar files into Cedar's own form (with --check: exit 6 where one would change)
+    Fmt(Format),
     /// Print the complete Cedar schema, for Cedar's own tools
     Schema(PolicyFolder),
 }
