@@ -8,6 +8,7 @@
 mod cache;
 mod classes;
 pub mod coverage;
+pub mod diff;
 mod explain;
 mod facts;
 mod find;

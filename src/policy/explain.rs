@@ -148,6 +148,34 @@ impl Bundle {
         Ok(Explanation { reason: outcome.reason, policies, grants, undone_by })
     }
 
+    /// Everything that policies see of an action, beside the facts, as one text: actions of one signature get the same
+    /// verdicts on the same facts, in any bundle.
+    pub fn signature(&self, action: &Action) -> String {
+        use std::fmt::Write as _;
+
+        let (_, _, parents) = action.entity.clone().into_inner();
+        let mut groups: Vec<String> = parents.iter().map(ToString::to_string).collect();
+        groups.sort();
+        let mut text = format!("{groups:?} {:?} {}", action.resources, action.anonymous);
+        let mut keys: Vec<&String> = action.shapes.keys().collect();
+        keys.sort();
+        let _ = write!(text, " {keys:?}");
+        let asking = Asking { bundle: self, action, sent: &[] };
+        let own = action.uid.to_string();
+        for kind in &action.resources {
+            let mut policies: Vec<String> = Vec::new();
+            for loaded in asking.concerned(kind) {
+                let policy = loaded.policy.to_string();
+                // Only a policy that names the action can tell it from others of the same groups.
+                let named = if policy.contains(&own) { own.as_str() } else { "" };
+                policies.push(format!("{named} {} {policy}", loaded.id));
+            }
+            policies.sort();
+            let _ = write!(text, "\n{kind}: {policies:?}");
+        }
+        text
+    }
+
     /// How every condition of every policy that the action can meet stands.
     ///
     /// # Errors
