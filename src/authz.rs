@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Reason, Revision};
+use crate::domain::{Change, Decision, Number, Question, Reason, Revision};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
@@ -160,6 +160,12 @@ impl View<'_> {
     /// Whether somebody of this username or login is provisioned, active or not.
     pub fn knows(&self, user: &str) -> bool {
         self.snapshot.user(user).is_some()
+    }
+
+    /// What decisions read of everybody, part by part, for a copy of the directory elsewhere; `after` is the place
+    /// where the part before ended.
+    pub fn directory(&self, after: Option<Number>, limit: usize) -> (Vec<Change>, Option<Number>) {
+        self.snapshot.changes(after, limit)
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {

@@ -70,6 +70,18 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
         Verb::Demo { once } => linked::demo(out, once),
         Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, folder.policies.as_deref()),
         Verb::Policy(Policy::Test(flags)) => policy::test::run(out, &flags),
+        Verb::Policy(Policy::Diff(flags)) if flags.server_people => {
+            let mut people = String::new();
+            client.ask(Listener::Ops, out, async |session| {
+                people = policy::diff::everybody(session).await?;
+                Ok(Exit::Success)
+            })?;
+            policy::diff::run(out, &flags, Some(people))
+        }
+        Verb::Policy(Policy::Diff(flags)) => policy::diff::run(out, &flags, None),
+        Verb::Export { file } => {
+            client.ask(Listener::Ops, out, async |session| policy::diff::export(session, file.as_deref()).await)
+        }
         Verb::Policy(Policy::Matrix(flags)) => policy::matrix::run(out, &flags),
         Verb::Policy(Policy::Fmt(flags)) => policy::format::run(out, &flags),
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),

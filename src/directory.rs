@@ -5,6 +5,7 @@
 //! answer to the write leaves (`app` hands [`Directory::apply`] to the ledger's writer). Holds what decisions
 //! read and nothing else; knows no SCIM, no policy and no HTTP.
 
+mod export;
 mod index;
 mod pages;
 mod records;

@@ -9,11 +9,13 @@ mod spots;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::trial::directory_of;
 use super::{Authz, AuthzConfig, Failure, View};
 use crate::clock::Sources;
 use crate::directory::Directory;
 use crate::domain::{Asked, Channel, EntityName, Question, Subject, Verdict};
-use crate::policy::{Action, Bundle, Live, Reads, Target};
+use crate::policy::trial::{AccountCase, CaseFile, PersonCase};
+use crate::policy::{Action, Bundle, Catalogue, Live, Named, Reads, Target};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
 use spots::{People, Spot};
@@ -31,6 +33,19 @@ pub enum Place {
     Colleagues,
     /// On endpoints without an account in their path.
     Organization,
+}
+
+impl Place {
+    /// `granted accounts`, `other accounts`, `own profile`, `colleagues` or `organization`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GrantedAccounts => "granted accounts",
+            Self::OtherAccounts => "other accounts",
+            Self::OwnProfile => "own profile",
+            Self::Colleagues => "colleagues",
+            Self::Organization => "organization",
+        }
+    }
 }
 
 /// Names, and how many there are in all.
@@ -165,6 +180,41 @@ pub fn compare(
         weight(b).cmp(&weight(a)).then_with(|| a.endpoints.cmp(&b.endpoints)).then(a.gains.cmp(&b.gains))
     });
     Ok(Difference { changes, people: people.count(), endpoints: endpoints.len(), decisions })
+}
+
+/// People to compare on where there are none: for every role of either bundle, and for none, one person of each level
+/// and set of access methods, who reach an account without products, one with each product, and one with all; and an
+/// account that nobody is granted.
+pub fn made_up(old: &Arc<Bundle>, new: &Arc<Bundle>) -> Directory {
+    let names = |of: fn(&Catalogue) -> &[Named]| -> BTreeSet<String> {
+        [old, new].into_iter().flat_map(|bundle| of(bundle.catalogue())).map(|named| named.name.clone()).collect()
+    };
+    let (roles, products) = (names(|catalogue| &catalogue.roles), names(|catalogue| &catalogue.products));
+    let mut made = CaseFile::default();
+    let mut account = |id: &str, products: Vec<String>| made.accounts.insert(id.to_owned(), AccountCase { products });
+    account("without products", Vec::new());
+    account("with every product", products.iter().cloned().collect());
+    account("granted to nobody", products.iter().cloned().collect());
+    for product in &products {
+        account(&format!("with {product}"), vec![product.clone()]);
+    }
+    let accounts: Vec<String> = made.accounts.keys().filter(|id| *id != "granted to nobody").cloned().collect();
+    for role in roles.iter().map(Some).chain([None]) {
+        for level in ["Basic User", "Account Admin"] {
+            for methods in [&["api"][..], &["dashboard"], &["dashboard", "api"]] {
+                let name = format!("{}, {level}, {}", role.map_or("no role", String::as_str), methods.join(" and "));
+                let person = PersonCase {
+                    level: level.to_owned(),
+                    methods: methods.iter().map(ToString::to_string).collect(),
+                    roles: role.cloned().into_iter().collect(),
+                    accounts: accounts.clone(),
+                    ..PersonCase::default()
+                };
+                made.people.insert(name, person);
+            }
+        }
+    }
+    directory_of(new, &made)
 }
 
 /// Every endpoint of either bundle, and every action that has none.

@@ -66,6 +66,13 @@ pub(super) fn authz_of(bundle: &Arc<Bundle>, file: &CaseFile) -> Authz {
     World::of(bundle, file).authz
 }
 
+/// The accounts, groups and people of a case file.
+pub(super) fn directory_of(bundle: &Bundle, file: &CaseFile) -> Directory {
+    let directory = Directory::empty();
+    directory.apply(Revision { epoch: 1, number: 1 }, &Builder::new(bundle).changes(file));
+    directory
+}
+
 /// A directory of one case file, with the decisions on it.
 struct World {
     authz: Authz,
@@ -73,9 +80,7 @@ struct World {
 
 impl World {
     fn of(bundle: &Arc<Bundle>, file: &CaseFile) -> Self {
-        let directory = Arc::new(Directory::empty());
-        let changes = Builder::new(bundle).changes(file);
-        directory.apply(Revision { epoch: 1, number: 1 }, &changes);
+        let directory = Arc::new(directory_of(bundle, file));
         let sources = Sources { clock: Arc::new(HandClock::new(NOW)), random: Arc::new(SeededRandom::new(1)) };
         let live = Arc::new(Live::new(Arc::clone(bundle)));
         let metrics = Arc::new(Metrics::new(&[]));

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit;
 use super::output::OutputFormat;
-use super::policy::{format::Format, matrix::MatrixFlags, test::Test};
+use super::policy::{diff::Diff, format::Format, matrix::MatrixFlags, test::Test};
 use super::search::{WhatCan, WhoCan};
 
 /// Authorization sidecar: identity providers push people in over SCIM, Cedar policies decide, gateways ask.
@@ -82,6 +82,11 @@ pub enum Verb {
     /// Bring people and groups in from JSON lines; safe to run again (exit 0 all in, 6 some lines failed)
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
+    /// Write what decisions read of everybody, as JSON lines for `policy diff --people`
+    Export {
+        /// The file [default: stdout]
+        file: Option<PathBuf>,
+    },
     /// The policies folder
     #[command(subcommand)]
     Policy(Policy),
@@ -440,6 +445,8 @@ pub enum Policy {
     Test(Test),
     /// What each role opens: roles by endpoints
     Matrix(MatrixFlags),
+    /// Who gains and who loses access between two folders (exit 6 where anybody does)
+    Diff(Diff),
     /// Put the folder's Cedar files into Cedar's own form (with --check: exit 6 where one would change)
     Fmt(Format),
     /// Print the complete Cedar schema, for Cedar's own tools

@@ -43,7 +43,8 @@ impl Explain {
         let router = self.route(Router::new(), "/v1/explain", explain);
         let router = self.route(router, "/v1/search/subjects", subjects);
         let router = self.route(router, "/v1/search/resources", resources);
-        self.route(router, "/v1/search/actions", actions)
+        let router = self.route(router, "/v1/search/actions", actions);
+        self.route(router, "/v1/directory", directory)
     }
 
     fn route(self: &Arc<Self>, router: Router, path: &'static str, endpoint: Endpoint) -> Router {
@@ -185,7 +186,7 @@ struct SearchBody {
 
 impl SearchBody {
     fn read(body: &[u8]) -> Result<Self, Refusal> {
-        serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body cannot be read: {error}")))
+        native::parse(body)
     }
 
     fn channel(&self) -> Result<Channel, Refusal> {
@@ -256,4 +257,19 @@ fn actions(authz: &Authz, body: &[u8]) -> Result<Value, Refusal> {
     }
     let answer = view.actions(Subject::User(user), body.resource(), body.channel()?, &body.context(), body.page());
     Ok(found(&answer.map_err(|failure| refuse(&failure))?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartBody {
+    after: Option<String>,
+}
+
+/// What decisions read of everybody, in parts: for comparing policies on it elsewhere.
+fn directory(authz: &Authz, body: &[u8]) -> Result<Value, Refusal> {
+    let wrong = |_| Refusal::bad_request("`after` is where the part before ended, as its `next` said");
+    let body: PartBody = native::parse(body)?;
+    let after = body.after.map(|after| after.parse().map_err(wrong)).transpose()?;
+    let (changes, next) = authz.view().directory(after, LARGEST_PART);
+    Ok(json!({"items": changes, "next": next.map(|number| number.to_string())}))
 }

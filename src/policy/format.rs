@@ -5,8 +5,8 @@ use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
 use super::Diagnostic;
 
-/// The lines that the formatter aims at.
-const LINE_WIDTH: usize = 120;
+/// The length of lines that the formatter aims at.
+const LINE_WIDTH: usize = 80;
 const INDENT_WIDTH: isize = 4;
 
 /// The text in its form: comments kept, the same policies, and nothing left to change in a second run.
@@ -25,7 +25,32 @@ pub fn formatted(file: &str, text: &str) -> Result<String, Diagnostic> {
         return Err(Diagnostic::cedar(file, text, first));
     }
     let pretty = policies_str_to_pretty(text, &config).map_err(|error| Diagnostic::file(file, &error.to_string()))?;
-    Ok(format!("{}\n", pretty.trim_end()))
+    Ok(with_blank_lines(text, pretty.trim_end()))
+}
+
+/// The formatter drops blank lines after comments, and so would glue a heading to whatever it stands above.
+fn with_blank_lines(before: &str, after: &str) -> String {
+    let is_comment = |line: &str| line.trim_start().starts_with("//");
+    let lines: Vec<&str> = before.lines().collect();
+    let mut headings = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| is_comment(line))
+        .map(|(at, line)| (line.trim(), lines.get(at + 1).is_some_and(|next| next.trim().is_empty())));
+    let mut text = String::with_capacity(after.len() + 64);
+    let mut following = after.lines().skip(1);
+    for line in after.lines() {
+        text.push_str(line);
+        text.push('\n');
+        let next_is_blank = following.next().is_none_or(|next| next.trim().is_empty());
+        if is_comment(line)
+            && headings.find(|(known, _)| *known == line.trim()).is_some_and(|(_, parted)| parted)
+            && !next_is_blank
+        {
+            text.push('\n');
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -34,8 +59,9 @@ mod tests {
 
     #[test]
     fn comments_stay_and_a_second_run_changes_nothing() {
-        let text = "// Above.\n@id(\"a\")\npermit(principal,action,resource) when{ // here\n context.channel==\"api\" };\n// Below.\n";
+        let text = "// Heading.\n\n// Above.\n@id(\"a\")\npermit(principal,action,resource) when{ // here\n context.channel==\"api\" };\n// Below.\n";
         let once = formatted("a.cedar", text).expect("formatted");
+        assert!(once.starts_with("// Heading.\n\n// Above.\n@id"), "{once}");
         for comment in ["// Above.", "// here", "// Below."] {
             assert!(once.contains(comment), "{once}");
         }
