@@ -5,6 +5,8 @@
 //! person are asked about oneself and about one colleague: somebody who shares an account.
 
 mod spots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

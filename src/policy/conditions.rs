@@ -1,7 +1,7 @@
 //! A policy taken apart into the conditions that must all hold for it to speak, each a small policy of its own that
 //! Cedar evaluates. For explanations and for the coverage of tests; never on the way of a decision.
 
-use cedar_policy::{Effect, Policy, PolicyId};
+use cedar_policy::{Policy, PolicyId};
 use serde_json::{Value, json};
 
 use super::analysis::{is_attribute, password_age};
@@ -116,13 +116,16 @@ impl Condition {
     }
 
     fn clause(body: &Value, unless: bool) -> Option<Self> {
-        let mut policy = skeleton();
-        let kind = if unless { "unless" } else { "when" };
-        *policy.get_mut("conditions")? = json!([{"kind": kind, "body": body}]);
-        let probe = Policy::from_json(None, policy).ok()?;
+        let probe = |kind: &str| {
+            let mut policy = skeleton();
+            *policy.get_mut("conditions")? = json!([{"kind": kind, "body": body}]);
+            Policy::from_json(None, policy).ok()
+        };
         let (piece, present) = piece(body);
         let clause = if unless { Clause::Unless } else { Clause::When };
-        Some(Self { text: text_of(&probe, kind), probe, clause, piece, wanted: present != unless })
+        let text = text_of(&probe("when")?);
+        let probe = if unless { probe("unless") } else { probe("when") }?;
+        Some(Self { probe, text, clause, piece, wanted: present != unless })
     }
 
     /// The probe under a name.
@@ -149,10 +152,9 @@ fn split<'a>(body: &'a Value, operator: &str, into: &mut Vec<&'a Value>) {
 }
 
 /// The condition between the braces, in one line.
-fn text_of(probe: &Policy, kind: &str) -> String {
-    debug_assert_eq!(probe.effect(), Effect::Permit);
+fn text_of(probe: &Policy) -> String {
     let whole = probe.to_cedar().unwrap_or_default();
-    let inner = whole.split_once(&format!("{kind} {{")).and_then(|(_, rest)| rest.rsplit_once('}'));
+    let inner = whole.split_once("when {").and_then(|(_, rest)| rest.rsplit_once('}'));
     let words: Vec<&str> = inner.map_or("", |(inner, _)| inner).split_whitespace().collect();
     without_outer_parentheses(&words.join(" ")).to_owned()
 }

@@ -189,7 +189,10 @@ impl People {
             }
         }
         if spot.place == Place::OtherAccounts {
-            on.extend(spot.accounts.iter());
+            let lacks = |at: &u32, number: &Number| {
+                self.person(*at).is_some_and(|(_, rights)| rights.accounts.binary_search(number).is_err())
+            };
+            on.extend(spot.accounts.iter().filter(|number| spot.members.iter().any(|at| lacks(at, number))));
         }
     }
 

@@ -23,7 +23,7 @@ const ROLES: [&str; 6] = ["Ordering", "Configuration", "E911 Management", "Repor
 const PRODUCTS: [&str; 5] = ["UC", "NOTIFICATIONS", "Termination", "V2 Messaging", "Messaging"];
 
 /// Policies that read what the dashboard's own do not.
-const NOSY: &str = r#"
+pub(in crate::authz) const NOSY: &str = r#"
 @id("orders") permit (principal in Role::"Ordering", action, resource is Account)
     when { resource.products.contains(Product::"UC") || principal.username like "*1" };
 @id("group") permit (principal in Group::"019aa8e1-0000-7000-8000-000000000401", action, resource);
