@@ -20,14 +20,16 @@ use crate::clock::Sources;
 use crate::config::{Config, IssuerKeys, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
+use crate::gate::authzen::AuthZen;
 use crate::gate::explain::Explain;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::Scim;
+use crate::scim::{EventRetention, Scim, Standing};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
+use crate::telemetry::metrics::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 use crate::telemetry::{Health, LogGuard, Metrics};
 use crate::token::{IssuerConfig, Verifier};
 
@@ -105,6 +107,7 @@ pub struct App {
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
     certificates: Arc<tls::Certificates>,
+    scim: Arc<Scim>,
 }
 
 impl App {
@@ -127,7 +130,6 @@ impl App {
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
-        let health = Arc::new(health(&reloader, &certificates, &integrity));
 
         let bound = bind(config, &certificates)?;
         let addresses = Addresses::of(&bound);
@@ -135,9 +137,21 @@ impl App {
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
-        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)));
-        let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
-        let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
+        let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
+        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
+        metrics.provisioning(figures(&scim));
+        let health = Arc::new(health(&reloader, &certificates, &integrity, &scim));
+        if config.gate.credentials.is_empty() {
+            tracing::warn!(
+                gate = addresses.gate,
+                "the gate is open: whoever can connect may ask and is believed what the original request was; set \
+                 gate.credentials to admit gateways only"
+            );
+        }
+        let gate = Arc::new(Gate::new(Arc::clone(&authz), config.gate.clone()));
+        let mut page_key = [0; 32];
+        sources.random.fill(&mut page_key);
+        let authzen = Arc::new(AuthZen::new(Arc::clone(&gate), page_key, config.listeners.gate_public_url.clone()));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
         let explain = Arc::new(Explain::new(Arc::clone(&authz), &operator_token));
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
@@ -145,12 +159,25 @@ impl App {
         let ops = ops.merge(explain.operator_routes());
         let tables = Tables {
             front: table(scim.router())?,
-            gate: table(gate.routes().merge(explain.gate_routes()))?,
+            gate: table(gate.routes().merge(authzen.routes()).merge(explain.gate_routes()))?,
             ops: table(ops)?,
         };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
-        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader, certificates })
+        Ok(Self {
+            addresses,
+            data,
+            listeners,
+            tables,
+            health,
+            store,
+            authz,
+            fatal,
+            integrity,
+            reloader,
+            certificates,
+            scim,
+        })
     }
 
     /// Where the listeners are.
@@ -170,7 +197,10 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, .. } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, scim, .. } =
+            self;
+        // An alarm of an earlier process stands on, before anybody can ask.
+        scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (bound, service) in listeners {
@@ -286,14 +316,33 @@ fn health(
     reloader: &Arc<policy::Reloader>,
     certificates: &Arc<tls::Certificates>,
     integrity: &Arc<Mutex<Result<(), String>>>,
+    scim: &Arc<Scim>,
 ) -> Health {
     let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
     let integrity = Arc::clone(integrity);
+    let scim = Arc::clone(scim);
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
         .concern("certificates", move || certificates.last_refusal())
+        .concern("provisioning", move || scim.concern())
+}
+
+/// The figures of connections, for `/metrics`.
+fn figures(scim: &Arc<Scim>) -> ProvisioningSource {
+    let scim = Arc::clone(scim);
+    Box::new(move || {
+        let one = |(connection, standing): (String, Standing)| ConnectionFigures {
+            connection,
+            requests: standing.counts.iter().map(|(class, count)| (class.name(), *count)).collect(),
+            last_success: standing.last_success,
+            failure_ratio: standing.failure_ratio(),
+            alarm: standing.alarm.is_some(),
+        };
+        let connections = scim.standings().into_iter().map(one).collect();
+        ProvisioningFigures { connections, lost_events: scim.lost_events() }
+    })
 }
 
 fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {

@@ -68,6 +68,15 @@ pub enum Failure {
     Internal,
 }
 
+/// A person as services behind a gateway know them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonName {
+    /// The dashboard username, which never changes.
+    pub username: String,
+    /// The SCIM id.
+    pub id: String,
+}
+
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,

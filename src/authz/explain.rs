@@ -2,7 +2,7 @@
 //!
 //! The decision is made the ordinary way, by the same code, while an observer looks on; so the two cannot disagree.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Failure, View};
 use crate::domain::{ContextValue, Decision, Question, Reason, ResourceName};
@@ -20,7 +20,7 @@ pub(super) struct Evaluated<'a> {
 }
 
 /// Looks on while a question is decided. A question may take several evaluations.
-pub(super) type Observer<'a> = dyn Fn(&Evaluated<'_>) + 'a;
+pub(super) type Observer<'a> = dyn Fn(&Evaluated<'_>) + Sync + 'a;
 
 /// A decision with its explanation.
 #[derive(Clone, Debug)]
@@ -40,10 +40,12 @@ impl View<'_> {
     /// # Errors
     /// As [`View::decide`].
     pub fn explain(&self, question: &Question<'_>) -> Result<Explained, Failure> {
-        let nearest: RefCell<Option<(ResourceName, Result<Explanation, PolicyFailure>, Reason)>> = RefCell::new(None);
+        type Nearest = Option<(ResourceName, Result<Explanation, PolicyFailure>, Reason)>;
+        let nearest: Mutex<Nearest> = Mutex::new(None);
         let observe = |seen: &Evaluated<'_>| {
             let reason = seen.evaluation.reason;
-            let nearer = nearest.borrow().as_ref().is_none_or(|(_, _, before)| reason.permits() || reason > *before);
+            let mut nearest = nearest.lock().unwrap_or_else(PoisonError::into_inner);
+            let nearer = nearest.as_ref().is_none_or(|(_, _, before)| reason.permits() || reason > *before);
             if nearer {
                 let bundle = &self.serving.bundle;
                 let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation);
@@ -52,11 +54,11 @@ impl View<'_> {
                 {
                     explanation.grants.clear();
                 }
-                *nearest.borrow_mut() = Some((name(&seen.facts.resource), explanation, reason));
+                *nearest = Some((name(&seen.facts.resource), explanation, reason));
             }
         };
         let decision = self.watched(&observe).decide(question)?;
-        let Some((about, explanation, _)) = nearest.into_inner() else {
+        let Some((about, explanation, _)) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner) else {
             return Ok(Explained { decision, about: None, explanation: None });
         };
         let mut explanation = explanation.map_err(|failure| match failure {

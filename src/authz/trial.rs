@@ -1,8 +1,7 @@
 //! Runs a bundle's own cases: a directory made from the case file, the same decisions as in service.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::coverage::Coverage;
 use super::explain::Evaluated;
@@ -45,10 +44,10 @@ pub fn run(bundle: &Arc<Bundle>, files: &[CaseFile]) -> Vec<Trial> {
 
 /// As [`run`], looking on at what every case sees of the policies.
 pub fn run_watched(bundle: &Arc<Bundle>, files: &[CaseFile]) -> (Vec<Trial>, Coverage) {
-    let coverage = RefCell::new(Coverage::of(bundle));
+    let coverage = Mutex::new(Coverage::of(bundle));
     let observe = |seen: &Evaluated<'_>| {
         if let Ok(considered) = bundle.consider(seen.action, seen.facts, seen.context, seen.evaluation) {
-            coverage.borrow_mut().see(&considered);
+            coverage.lock().unwrap_or_else(PoisonError::into_inner).see(&considered);
         }
     };
     let trials = files.iter().flat_map(|file| {
@@ -58,7 +57,7 @@ pub fn run_watched(bundle: &Arc<Bundle>, files: &[CaseFile]) -> (Vec<Trial>, Cov
         file.cases.iter().enumerate().map(|(at, case)| ask(&view, file, at, case)).collect::<Vec<_>>()
     });
     let trials = trials.collect();
-    (trials, coverage.into_inner())
+    (trials, coverage.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Decisions on the accounts, groups and people of a case file, all of one organization.

@@ -325,7 +325,7 @@ mod tests {
                 r#"resource.products.contains(Product::"UC")"#,
                 r#"(context.channel == "api") || (principal in Group::"g")"#,
                 "principal.accounts.contains(resource)",
-                r#"!(principal.accessMethods.contains("api"))"#,
+                r#"!principal.accessMethods.contains("api")"#,
             ]
         );
         let pieces: Vec<(Piece, bool)> = parts.into_iter().map(|(_, piece, wanted)| (piece, wanted)).collect();

@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scim", &["domain", "clock", "telemetry", "http", "store", "token", "authz"]),
     ("gate", &["domain", "telemetry", "http", "token", "authz"]),
     ("manage", &["domain", "clock", "telemetry", "http", "store", "policy", "token", "authz", "scim"]),
-    ("config", &["http", "telemetry", "token", "authz"]),
+    ("config", &["domain", "http", "telemetry", "token", "authz", "gate"]),
     (
         "app",
         &[
@@ -46,6 +46,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
+    ("envoy_types", &["gate"]),
+    ("prost", &["gate"]),
     ("jsonwebtoken", &["token"]),
     ("moka", &["authz", "token"]),
     ("rusqlite", &["store"]),

@@ -11,7 +11,9 @@ const STEP: usize = 6;
 const PER_LINE: usize = 8;
 const CELL: usize = PER_LINE * STEP + 8;
 const LEFT: usize = 220;
-const TOP: usize = 190;
+const TOP: usize = 200;
+/// The last heading leans over the edge of its column.
+const RIGHT: usize = 150;
 const ROW_PADDING: usize = 8;
 const FONT: &str = "font-family=\"system-ui, sans-serif\"";
 
@@ -27,7 +29,7 @@ const fn colour(access: Access) -> &'static str {
 pub(super) fn svg(matrix: &Matrix) -> String {
     let areas = areas(matrix);
     let height_of = |count: usize| (count.div_ceil(PER_LINE) * STEP).max(12) + ROW_PADDING;
-    let width = LEFT + matrix.columns.len() * CELL + 20;
+    let width = LEFT + matrix.columns.len() * CELL + RIGHT;
     let height = TOP + areas.iter().map(|(_, rows)| height_of(rows.len())).sum::<usize>() + 20;
     let mut svg = String::new();
     // Writing to a text does not fail.
