@@ -7,19 +7,28 @@
     reason = "a test fails by panic"
 )]
 
+mod author;
 mod authzen;
 mod bad_input;
 mod bundles;
 mod conversation;
+mod cookbook;
 mod coverage;
 mod crash;
 mod decisions;
 mod dialects;
+mod forged;
 mod fuzz_corpus;
+mod gateways;
 mod house;
 mod model;
 mod readme;
 mod reload;
 mod revocation;
+mod scim_conformance;
+mod scim_operations;
 mod store_contract;
 mod support;
+mod tls;
+mod tokens;
+mod tricks;

@@ -26,6 +26,20 @@ pub use tools::outside_program;
 const GLANCE: Duration = Duration::from_millis(5);
 const GLANCES: u32 = 12_000;
 
+/// Copies a folder with everything in it over another one.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &place);
+        } else {
+            std::fs::copy(entry.path(), place).unwrap();
+        }
+    }
+}
+
 /// Where a server's three listeners are, and what opens them.
 #[derive(Clone, Debug)]
 pub struct Doors {
@@ -43,7 +57,7 @@ impl Doors {
     pub fn read(data: &Path) -> Option<(Self, u32)> {
         let addresses: Value =
             serde_json::from_str(&std::fs::read_to_string(data.join("addresses.json")).ok()?).ok()?;
-        let at = |name: &str| Some(addresses[name].as_str()?.strip_prefix("http://")?.to_owned());
+        let at = |name: &str| Some(addresses[name].as_str()?.split_once("://")?.1.to_owned());
         let operator_token = std::fs::read_to_string(data.join("operator.token")).ok()?.trim().to_owned();
         let doors = Self { front: at("front")?, gate: at("gate")?, ops: at("ops")?, operator_token };
         Some((doors, u32::try_from(addresses["pid"].as_u64()?).ok()?))
