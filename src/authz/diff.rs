@@ -90,6 +90,9 @@ pub struct Difference {
     pub decisions: usize,
 }
 
+/// A gain or a loss, where, by whom and on which accounts.
+type Touched = (bool, Place, BTreeSet<u32>, BTreeSet<u32>);
+
 /// Endpoints that both bundles treat alike, by what policies see of them.
 #[derive(PartialEq, Eq, Hash)]
 struct Alike {
@@ -144,7 +147,7 @@ pub fn compare(
     }
     let people = People::of(&sides[1].snapshot);
     let mut places: HashMap<(Kind, Reads), Vec<Spot>> = HashMap::new();
-    let mut found: BTreeMap<(bool, Place, BTreeSet<u32>, BTreeSet<u32>), Vec<String>> = BTreeMap::new();
+    let mut found: BTreeMap<Touched, Vec<String>> = BTreeMap::new();
     let mut decisions = 0;
     let now = sources.clock.now();
     for (key, group) in &alike {

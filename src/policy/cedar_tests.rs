@@ -76,11 +76,10 @@ impl CedarCase {
     fn judge(&self, set: &PolicySet, schema: &Schema) -> Result<(Vec<String>, Vec<String>), String> {
         let uid = |text: &str| text.parse::<EntityUid>().map_err(|error| format!("{text}: {error}"));
         let action = uid(&self.request.action)?;
-        let context = match &self.request.context {
-            Value::Null => Context::empty(),
-            given => Context::from_json_value(given.clone(), Some((schema, &action)))
-                .map_err(|error| format!("context: {error}"))?,
-        };
+        let given = &self.request.context;
+        let given = if given.is_null() { Value::Object(serde_json::Map::new()) } else { given.clone() };
+        let context =
+            Context::from_json_value(given, Some((schema, &action))).map_err(|error| format!("context: {error}"))?;
         let (principal, resource) = (uid(&self.request.principal)?, uid(&self.request.resource)?);
         let request = Request::new(principal, action, resource, context, Some(schema))
             .map_err(|error| format!("request: {error}"))?;

@@ -418,7 +418,8 @@ fn step(piece: &Piece, gain: bool, facts: &Facts<'_>) -> Option<Step> {
     const OPERATOR: &str = "the operator of this service";
     let verb = |gains: &str, loses: &str| if gain { gains.to_owned() } else { loses.to_owned() };
     let account = |id: &str| {
-        (Piece::Account(id.to_owned()), verb(&format!("grant account {id}"), &format!("take account {id} away")))
+        let what = verb(&format!("grant account {id}"), &format!("take account {id} away"));
+        (Piece::Account(id.to_owned()), what, ADMIN)
     };
     let (piece, what, by) = match piece {
         Piece::Role(name) => {
@@ -434,16 +435,10 @@ fn step(piece: &Piece, gain: bool, facts: &Facts<'_>) -> Option<Step> {
             let what = verb(&format!("activate {name} on account {on}"), &format!("deactivate {name} on account {on}"));
             (piece.clone(), what, OPERATOR)
         }
-        Piece::AccountAtHand | Piece::AccountNamed | Piece::Account(_) | Piece::AccountShared => {
-            let id = match piece {
-                Piece::Account(id) => id.as_str(),
-                Piece::AccountNamed => facts.account.as_ref()?.id,
-                Piece::AccountShared => shared_account(facts)?,
-                _ => account_at_hand(facts)?,
-            };
-            let (piece, what) = account(id);
-            (piece, what, ADMIN)
-        }
+        Piece::Account(id) => account(id),
+        Piece::AccountAtHand => account(account_at_hand(facts)?),
+        Piece::AccountNamed => account(facts.account.as_ref()?.id),
+        Piece::AccountShared => account(shared_account(facts)?),
         Piece::AccessMethod(name) => {
             let what = verb(&format!("add the access method {name}"), &format!("take the access method {name} away"));
             (piece.clone(), what, ADMIN)

@@ -33,12 +33,12 @@ pub(super) fn svg(matrix: &Matrix) -> String {
     let height = TOP + areas.iter().map(|(_, rows)| height_of(rows.len())).sum::<usize>() + 20;
     let mut svg = String::new();
     // Writing to a text does not fail.
-    let _ = write!(
+    let _ = writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
          <text x=\"12\" y=\"28\" {FONT} font-size=\"17\" font-weight=\"600\" fill=\"#1f2933\">Who opens what</text>\n\
-         <text x=\"12\" y=\"46\" {FONT} font-size=\"11\" fill=\"#52606d\">{} endpoints, {} columns, over the API</text>\n",
+         <text x=\"12\" y=\"46\" {FONT} font-size=\"11\" fill=\"#52606d\">{} endpoints, {} columns, over the API</text>",
         matrix.rows.len(),
         matrix.columns.len()
     );
@@ -46,10 +46,10 @@ pub(super) fn svg(matrix: &Matrix) -> String {
         [(Access::Yes, "on every account"), (Access::WithProducts, "with the right products"), (Access::No, "not")];
     for (at, (access, words)) in legend.into_iter().enumerate() {
         let y = 66 + at * 18;
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<rect x=\"12\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{}\"/>\
-             <text x=\"28\" y=\"{}\" {FONT} font-size=\"11\" fill=\"#1f2933\">{words}</text>\n",
+             <text x=\"28\" y=\"{}\" {FONT} font-size=\"11\" fill=\"#1f2933\">{words}</text>",
             y - 9,
             colour(access),
             y
@@ -57,9 +57,9 @@ pub(super) fn svg(matrix: &Matrix) -> String {
     }
     for (at, column) in matrix.columns.iter().enumerate() {
         let x = LEFT + at * CELL + CELL / 2;
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<text transform=\"translate({x} {}) rotate(-55)\" {FONT} font-size=\"11\" fill=\"#1f2933\">{}</text>\n",
+            "<text transform=\"translate({x} {}) rotate(-55)\" {FONT} font-size=\"11\" fill=\"#1f2933\">{}</text>",
             TOP - 8,
             escaped(column)
         );
@@ -68,11 +68,11 @@ pub(super) fn svg(matrix: &Matrix) -> String {
     for (nth, (area, rows)) in areas.iter().enumerate() {
         let high = height_of(rows.len());
         if nth % 2 == 1 {
-            let _ = write!(svg, "<rect x=\"0\" y=\"{y}\" width=\"{width}\" height=\"{high}\" fill=\"#f7f9fb\"/>\n");
+            let _ = writeln!(svg, "<rect x=\"0\" y=\"{y}\" width=\"{width}\" height=\"{high}\" fill=\"#f7f9fb\"/>");
         }
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" {FONT} font-size=\"11\" fill=\"#1f2933\">{} ({})</text>\n",
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" {FONT} font-size=\"11\" fill=\"#1f2933\">{} ({})</text>",
             LEFT - 10,
             y + high / 2 + 4,
             escaped(area),
@@ -81,10 +81,10 @@ pub(super) fn svg(matrix: &Matrix) -> String {
         for (column, name) in matrix.columns.iter().enumerate() {
             for (at, row) in rows.iter().enumerate() {
                 let access = row.cells.get(column).copied().unwrap_or(Access::No);
-                let _ = write!(
+                let _ = writeln!(
                     svg,
                     "<rect x=\"{}\" y=\"{}\" width=\"{SQUARE}\" height=\"{SQUARE}\" fill=\"{}\">\
-                     <title>{}: {} {}: {}</title></rect>\n",
+                     <title>{}: {} {}: {}</title></rect>",
                     LEFT + column * CELL + (at % PER_LINE) * STEP + 4,
                     y + ROW_PADDING / 2 + (at / PER_LINE) * STEP,
                     colour(access),
