@@ -23,6 +23,7 @@ use crate::config::{Config, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
 use crate::gate::authzen::AuthZen;
+use crate::gate::explain::Explain;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
@@ -155,11 +156,13 @@ impl App {
         sources.random.fill(&mut page_key);
         let authzen = Arc::new(AuthZen::new(Arc::clone(&gate), page_key, config.listeners.gate_public_url.clone()));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
+        let explain = Arc::new(Explain::new(Arc::clone(&authz), &operator_token));
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
+        let ops = ops.merge(explain.operator_routes());
         let tables = Tables {
             front: table(scim.router())?,
-            gate: table(gate.routes().merge(authzen.routes()))?,
+            gate: table(gate.routes().merge(authzen.routes()).merge(explain.gate_routes()))?,
             ops: table(ops)?,
         };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();

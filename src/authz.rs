@@ -7,9 +7,13 @@
 
 mod cache;
 mod classes;
+pub mod coverage;
+pub mod diff;
+mod explain;
 mod facts;
 mod find;
 mod judge;
+pub mod matrix;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -20,12 +24,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Reason, Revision, Subject};
+use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
 use crate::token::{NewerKeys, Verifier};
 use cache::DecisionCache;
 
+pub use crate::policy::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
+pub use explain::Explained;
 pub use search::{Found, Page};
 
 /// How decisions are made.
@@ -90,6 +96,8 @@ pub struct View<'a> {
     serving: Arc<Serving>,
     /// Decides for somebody who looks around: not counted, not kept.
     aside: bool,
+    /// Looks on at every evaluation.
+    observer: Option<&'a explain::Observer<'a>>,
 }
 
 impl Authz {
@@ -116,7 +124,13 @@ impl Authz {
 
     /// Pins the present state of the world.
     pub fn view(&self) -> View<'_> {
-        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving(), aside: false }
+        View {
+            authz: self,
+            snapshot: self.directory.snapshot(),
+            serving: self.live.serving(),
+            aside: false,
+            observer: None,
+        }
     }
 
     /// Answers one question on the present state.
@@ -153,7 +167,23 @@ impl View<'_> {
     /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
     fn aside(&self) -> Self {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        Self { authz: self.authz, snapshot, serving, aside: true }
+        Self { authz: self.authz, snapshot, serving, aside: true, observer: None }
+    }
+
+    /// As [`Self::aside`], with somebody who looks on.
+    fn watched<'b>(&'b self, observer: &'b explain::Observer<'b>) -> View<'b> {
+        View { observer: Some(observer), ..self.aside() }
+    }
+
+    /// Whether somebody of this username or login is provisioned, active or not.
+    pub fn knows(&self, user: &str) -> bool {
+        self.snapshot.user(user).is_some()
+    }
+
+    /// What decisions read of everybody, part by part, for a copy of the directory elsewhere; `after` is the place
+    /// where the part before ended.
+    pub fn directory(&self, after: Option<Number>, limit: usize) -> (Vec<Change>, Option<Number>) {
+        self.snapshot.changes(after, limit)
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {

@@ -11,12 +11,15 @@ mod import;
 mod linked;
 mod local;
 pub mod output;
+mod policy;
 pub mod remote;
+mod search;
 mod session;
 mod tenancy;
 #[cfg(test)]
 mod tests;
 mod user;
+mod why;
 mod wire;
 
 use std::ffi::OsString;
@@ -66,7 +69,21 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
         Verb::Serve(flags) => linked::serve(out, &flags, data),
         Verb::Demo { once } => linked::demo(out, once),
         Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, folder.policies.as_deref()),
-        Verb::Policy(Policy::Test(folder)) => linked::policy_test(out, folder.policies.as_deref()),
+        Verb::Policy(Policy::Test(flags)) => policy::test::run(out, &flags),
+        Verb::Policy(Policy::Diff(flags)) if flags.server_people => {
+            let mut people = String::new();
+            client.ask(Listener::Ops, out, async |session| {
+                people = policy::diff::everybody(session).await?;
+                Ok(Exit::Success)
+            })?;
+            policy::diff::run(out, &flags, Some(people))
+        }
+        Verb::Policy(Policy::Diff(flags)) => policy::diff::run(out, &flags, None),
+        Verb::Export { file } => {
+            client.ask(Listener::Ops, out, async |session| policy::diff::export(session, file.as_deref()).await)
+        }
+        Verb::Policy(Policy::Matrix(flags)) => policy::matrix::run(out, &flags),
+        Verb::Policy(Policy::Fmt(flags)) => policy::format::run(out, &flags),
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),
         Verb::Config(Config::Show(flags)) => linked::config_show(out, &flags, data),
         Verb::Config(Config::Check(flags)) => linked::config_check(out, &flags, data),
@@ -80,6 +97,9 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
             verdict.map_err(|fault| Fault { exit: Exit::NotReady, ..fault })
         }
         Verb::Can(flags) => client.ask(Listener::Gate, out, async |session| can::can(session, flags).await),
+        Verb::Why(flags) => client.ask(Listener::Ops, out, async |session| why::why(session, flags).await),
+        Verb::WhoCan(flags) => client.ask(Listener::Ops, out, async |session| search::who_can(session, flags).await),
+        Verb::WhatCan(flags) => client.ask(Listener::Ops, out, async |session| search::what_can(session, flags).await),
         Verb::Organization(verb) => {
             client.ask(Listener::Ops, out, async |session| tenancy::organization(session, verb).await)
         }

@@ -6,6 +6,7 @@
 //! read and nothing else; knows no SCIM, no policy and no HTTP.
 
 mod external;
+mod export;
 mod index;
 mod pages;
 mod records;
@@ -181,6 +182,11 @@ impl Snapshot {
     /// Every account, by number.
     pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
         self.slots.iter().filter_map(|slot| if let Slot::Account(account) = slot { Some(account) } else { None })
+    }
+
+    /// Every group, by number.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.slots.iter().filter_map(|slot| if let Slot::Group(group) = slot { Some(group) } else { None })
     }
 
     /// The number of a role's name, where anybody or any group ever had it.

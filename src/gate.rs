@@ -10,6 +10,7 @@ pub mod authzen;
 pub mod credentials;
 pub mod envoy_grpc;
 pub mod envoy_http;
+pub mod explain;
 pub mod forward_auth;
 mod json;
 pub mod native;

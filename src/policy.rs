@@ -4,10 +4,14 @@
 //! accounts come in as [`Facts`], an [`Evaluation`] goes out. A bundle is never changed; a new one takes its place.
 
 mod analysis;
+mod cedar_tests;
+mod conditions;
 mod context;
 mod declarations;
 mod engine;
 mod entities;
+mod explain;
+mod format;
 mod live;
 mod load;
 mod nouns;
@@ -21,10 +25,14 @@ pub mod trial;
 
 use std::fmt;
 
+pub use cedar_tests::CedarTrial;
+pub use conditions::{Clause, Piece};
 pub use context::ContextFault;
 pub use declarations::{Catalogue, Named};
 pub use engine::{Evaluation, PolicyFailure};
 pub use entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts};
+pub use explain::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
+pub use format::formatted;
 pub use live::{Live, Serving};
 pub use load::{Action, Bundle};
 pub use path::{CanonicalPath, PathFault};

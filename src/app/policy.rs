@@ -4,11 +4,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::StartError;
-use crate::authz::trial;
+use crate::authz::{diff, trial};
+use crate::clock::Sources;
+use crate::directory::Directory;
+use crate::domain::{Change, Revision};
 use crate::policy::{Bundle, Live, Source};
 use crate::telemetry::Metrics;
 
-pub use crate::authz::trial::Trial;
+pub use crate::authz::diff::{AccessChange, Difference, Names, Place};
+pub use crate::authz::matrix::{Access, Matrix, Row, matrix};
+pub use crate::authz::trial::{Trial, run_watched};
 
 /// Runs a bundle's own cases on it.
 pub fn run_cases(bundle: &Arc<Bundle>) -> Vec<Trial> {
@@ -31,6 +36,25 @@ pub fn load_and_try(source: &Source) -> Result<Arc<Bundle>, StartError> {
     let failed: Vec<String> =
         (trial::run(&bundle, bundle.cases()).iter()).filter(|trial| !trial.faults.is_empty()).map(describe).collect();
     if failed.is_empty() { Ok(bundle) } else { Err(StartError::PolicyTests(source.clone(), failed.join("\n"))) }
+}
+
+/// Compares two bundles on exported people and accounts (JSON lines, as `cedargate export` writes them), or on made-up
+/// ones.
+pub fn compare(old: &Arc<Bundle>, new: &Arc<Bundle>, people: Option<&str>) -> Result<Difference, String> {
+    let directory = match people {
+        None => diff::made_up(old, new),
+        Some(lines) => {
+            let mut changes: Vec<Change> = Vec::new();
+            for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                let change = serde_json::from_str(line);
+                changes.push(change.map_err(|error| format!("line {} is not of an export: {error}", at + 1))?);
+            }
+            let directory = Directory::empty();
+            directory.apply(Revision { epoch: 1, number: 1 }, &changes);
+            directory
+        }
+    };
+    diff::compare(old, new, &Arc::new(directory), &Sources::system()).map_err(|failure| failure.to_string())
 }
 
 /// A failed case in a line.

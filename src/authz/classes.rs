@@ -141,8 +141,8 @@ impl<'a> Lens<'a> {
 
     fn account_class(&self, account: &Account) -> AccountClass {
         let apart = self.reads.resource || self.reads.accounts.contains(&*account.id);
-        let matters = |product: &&Box<str>| self.reads.all_products || self.reads.products.contains(&***product);
-        let mut products: Vec<Box<str>> = account.products.iter().filter(matters).cloned().collect();
+        let matters = |product: &str| self.reads.all_products || self.reads.products.contains(product);
+        let mut products: Vec<Box<str>> = account.products.iter().filter(|product| matters(product)).cloned().collect();
         products.sort_unstable();
         AccountClass { organization: account.organization, products, identity: apart.then_some(account.number) }
     }

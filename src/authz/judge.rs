@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::cache::{Key, ResourceKey, Stamped};
+use super::explain::Evaluated;
 use super::facts::{self, Known};
 use super::find::{Denied, Found, Who, denied, find};
 use super::{Failure, View};
@@ -348,6 +349,10 @@ impl Inputs<'_> {
                     evaluation.reason = Reason::AccountNotGranted;
                     evaluation.message = "this lies outside the organization of the person who asks".into();
                     evaluation.policies = Arc::new([]);
+                }
+                if let Some(observe) = self.view.observer {
+                    let (action, context) = (self.found.action, &self.context);
+                    observe(&Evaluated { action, facts: &facts, context, evaluation: &evaluation, outside });
                 }
                 Ok(evaluation)
             }

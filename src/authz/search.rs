@@ -5,7 +5,7 @@
 //! that has more to look at gives the place to go on from. Callers run it off the async runtime.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,9 +1,11 @@
 //! Runs a bundle's own cases: a directory made from the case file, the same decisions as in service.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Authz, AuthzConfig};
+use super::coverage::Coverage;
+use super::explain::Evaluated;
+use super::{Authz, AuthzConfig, View};
 use crate::clock::{HandClock, SeededRandom, Sources};
 use crate::directory::Directory;
 use crate::domain::{
@@ -40,6 +42,36 @@ pub fn run(bundle: &Arc<Bundle>, files: &[CaseFile]) -> Vec<Trial> {
     files.iter().flat_map(|file| World::of(bundle, file).run(file)).collect()
 }
 
+/// As [`run`], looking on at what every case sees of the policies.
+pub fn run_watched(bundle: &Arc<Bundle>, files: &[CaseFile]) -> (Vec<Trial>, Coverage) {
+    let coverage = Mutex::new(Coverage::of(bundle));
+    let observe = |seen: &Evaluated<'_>| {
+        if let Ok(considered) = bundle.consider(seen.action, seen.facts, seen.context, seen.evaluation) {
+            coverage.lock().unwrap_or_else(PoisonError::into_inner).see(&considered);
+        }
+    };
+    let trials = files.iter().flat_map(|file| {
+        let world = World::of(bundle, file);
+        let view = world.authz.view();
+        let view = view.watched(&observe);
+        file.cases.iter().enumerate().map(|(at, case)| ask(&view, file, at, case)).collect::<Vec<_>>()
+    });
+    let trials = trials.collect();
+    (trials, coverage.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Decisions on the accounts, groups and people of a case file, all of one organization.
+pub(super) fn authz_of(bundle: &Arc<Bundle>, file: &CaseFile) -> Authz {
+    World::of(bundle, file).authz
+}
+
+/// The accounts, groups and people of a case file.
+pub(super) fn directory_of(bundle: &Bundle, file: &CaseFile) -> Directory {
+    let directory = Directory::empty();
+    directory.apply(Revision { epoch: 1, number: 1 }, &Builder::new(bundle).changes(file));
+    directory
+}
+
 /// A directory of one case file, with the decisions on it.
 struct World {
     authz: Authz,
@@ -47,9 +79,7 @@ struct World {
 
 impl World {
     fn of(bundle: &Arc<Bundle>, file: &CaseFile) -> Self {
-        let directory = Arc::new(Directory::empty());
-        let changes = Builder::new(bundle).changes(file);
-        directory.apply(Revision { epoch: 1, number: 1 }, &changes);
+        let directory = Arc::new(directory_of(bundle, file));
         let sources = Sources { clock: Arc::new(HandClock::new(NOW)), random: Arc::new(SeededRandom::new(1)) };
         let live = Arc::new(Live::new(Arc::clone(bundle)));
         let metrics = Arc::new(Metrics::new(&[]));
@@ -58,48 +88,49 @@ impl World {
     }
 
     fn run(&self, file: &CaseFile) -> Vec<Trial> {
-        file.cases.iter().enumerate().map(|(at, case)| self.ask(file, at, case)).collect()
+        let view = self.authz.view();
+        file.cases.iter().enumerate().map(|(at, case)| ask(&view, file, at, case)).collect()
     }
+}
 
-    fn ask<'a>(&self, file: &CaseFile, at: usize, case: &'a Case) -> Trial {
-        let me = asking_name(at, case);
-        let context = case.context.as_ref().map_or_else(Vec::new, values);
-        let said = |entity: &Option<ResourceCase>| entity.as_ref().map_or_else(Vec::new, |one| values(&one.properties));
-        let (of_subject, of_resource) = (said(&case.subject), said(&case.resource));
-        let entity = |one: &'a ResourceCase, properties| EntityName { kind: &one.kind, id: &one.id, properties };
-        let subject = match (&case.user, &case.authorization, &case.subject) {
-            (Some(user), _, _) => Subject::User(user),
-            (_, Some(header), _) => Subject::Authorization(header),
-            (_, _, Some(subject)) => Subject::Entity(entity(subject, &of_subject)),
-            (None, None, None) => Subject::User(&me),
-        };
-        let properties = values(&case.properties);
-        let request = case.request.as_ref().map(|request| request.replace("{me}", &me));
-        let asked = match (&request, &case.action) {
-            (Some(request), _) => {
-                let (method, path) = request.split_once(' ').unwrap_or((request, ""));
-                Asked::Request { method, host: case.host.as_deref(), path }
-            }
-            (None, action) => Asked::Action {
-                action: action.as_deref().unwrap_or(""),
-                properties: &properties,
-                resource: case.resource.as_ref().map(|resource| entity(resource, &of_resource)),
-            },
-        };
-        let channel = if case.channel.as_deref() == Some("dashboard") { Channel::Dashboard } else { Channel::Api };
-        let answer = self.authz.decide(&Question { subject, asked, channel, context: &context, least_revision: None });
-        let (faults, policies, permitted) = match answer {
-            Ok(decision) => {
-                let permitted = decision.verdict() == Verdict::Permit;
-                let verdict = if permitted { "permit" } else { "deny" };
-                let policies: Vec<String> = decision.policies.iter().map(ToString::to_string).collect();
-                let faults = case.judge(verdict, decision.reason.code(), &decision.message, &policies);
-                (faults, policies, permitted)
-            }
-            Err(failure) => (vec![format!("no decision: {failure}")], Vec::new(), false),
-        };
-        Trial { file: file.file.clone(), name: case.name.clone(), faults, policies, permitted }
-    }
+fn ask<'a>(view: &View<'_>, file: &CaseFile, at: usize, case: &'a Case) -> Trial {
+    let me = asking_name(at, case);
+    let context = case.context.as_ref().map_or_else(Vec::new, values);
+    let said = |entity: &Option<ResourceCase>| entity.as_ref().map_or_else(Vec::new, |one| values(&one.properties));
+    let (of_subject, of_resource) = (said(&case.subject), said(&case.resource));
+    let entity = |one: &'a ResourceCase, properties| EntityName { kind: &one.kind, id: &one.id, properties };
+    let subject = match (&case.user, &case.authorization, &case.subject) {
+        (Some(user), _, _) => Subject::User(user),
+        (_, Some(header), _) => Subject::Authorization(header),
+        (_, _, Some(subject)) => Subject::Entity(entity(subject, &of_subject)),
+        (None, None, None) => Subject::User(&me),
+    };
+    let properties = values(&case.properties);
+    let request = case.request.as_ref().map(|request| request.replace("{me}", &me));
+    let asked = match (&request, &case.action) {
+        (Some(request), _) => {
+            let (method, path) = request.split_once(' ').unwrap_or((request, ""));
+            Asked::Request { method, host: case.host.as_deref(), path }
+        }
+        (None, action) => Asked::Action {
+            action: action.as_deref().unwrap_or(""),
+            properties: &properties,
+            resource: case.resource.as_ref().map(|resource| entity(resource, &of_resource)),
+        },
+    };
+    let channel = if case.channel.as_deref() == Some("dashboard") { Channel::Dashboard } else { Channel::Api };
+    let answer = view.decide(&Question { subject, asked, channel, context: &context, least_revision: None });
+    let (faults, policies, permitted) = match answer {
+        Ok(decision) => {
+            let permitted = decision.verdict() == Verdict::Permit;
+            let verdict = if permitted { "permit" } else { "deny" };
+            let policies: Vec<String> = decision.policies.iter().map(ToString::to_string).collect();
+            let faults = case.judge(verdict, decision.reason.code(), &decision.message, &policies);
+            (faults, policies, permitted)
+        }
+        Err(failure) => (vec![format!("no decision: {failure}")], Vec::new(), false),
+    };
+    Trial { file: file.file.clone(), name: case.name.clone(), faults, policies, permitted }
 }
 
 /// The username of a case's person; those described on the spot are named by their place.

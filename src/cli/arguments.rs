@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::connection::{AddConnection, Connection, Events, SetConnection};
 use super::exit;
 use super::output::OutputFormat;
+use super::policy::{diff::Diff, format::Format, matrix::MatrixFlags, test::Test};
+use super::search::{WhatCan, WhoCan};
 
 /// Authorization sidecar: identity providers push people in over SCIM, Cedar policies decide, gateways ask.
 #[derive(Debug, Parser)]
@@ -59,6 +61,15 @@ pub enum Verb {
     /// May this person do this? Asks the gate (exit 0 permit, 5 deny, 7 not fresh)
     #[command(after_help = CAN_EXAMPLES)]
     Can(Can),
+    /// Why may they, or why not, and what would change it? (exit 0 permit, 5 deny, 1 unknown person or endpoint)
+    #[command(after_help = WHY_EXAMPLES)]
+    Why(Can),
+    /// Who can do this? (exit 0 somebody, 5 nobody)
+    #[command(after_help = WHO_EXAMPLES)]
+    WhoCan(WhoCan),
+    /// What can this person do, or on what? (exit 0 something, 5 nothing)
+    #[command(after_help = WHAT_EXAMPLES)]
+    WhatCan(WhatCan),
     /// Organizations: the walls between customers
     #[command(subcommand)]
     Organization(Organization),
@@ -74,6 +85,11 @@ pub enum Verb {
     /// Bring people and groups in from JSON lines; safe to run again (exit 0 all in, 6 some lines failed)
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
+    /// Write what decisions read of everybody, as JSON lines for `policy diff --people`
+    Export {
+        /// The file [default: stdout]
+        file: Option<PathBuf>,
+    },
     /// The policies folder
     #[command(subcommand)]
     Policy(Policy),
@@ -103,6 +119,21 @@ Examples:
   cedargate can jdoe GET /api/accounts/100/orders
   cedargate can jdoe --action createOrder --resource Account::100
   cedargate can jdoe --action signIn --channel dashboard";
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  cedargate why jdoe POST /api/accounts/100/orders
+  cedargate why jdoe --action updateUser --resource User::mia";
+
+const WHO_EXAMPLES: &str = "\
+Examples:
+  cedargate who-can POST /api/accounts/100/orders
+  cedargate who-can --action createUser --resource Organization::acme -o json";
+
+const WHAT_EXAMPLES: &str = "\
+Examples:
+  cedargate what-can jdoe --resource Account::100
+  cedargate what-can jdoe --action createOrder --type Account";
 
 const IMPORT_EXAMPLES: &str = "\
 Each line is one SCIM-shaped User or Group. Users are matched by userName, groups by displayName.
@@ -190,6 +221,16 @@ pub enum ChannelName {
     Api,
     /// A dashboard session
     Dashboard,
+}
+
+impl ChannelName {
+    /// As the gate reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Dashboard => "dashboard",
+        }
+    }
 }
 
 /// Verbs of `organization`.
@@ -341,8 +382,14 @@ pub struct Import {
 pub enum Policy {
     /// Load and validate everything in the folder
     Check(PolicyFolder),
-    /// Run the folder's tests
-    Test(PolicyFolder),
+    /// Run the folder's tests and name what they do not show (exit 4 where one fails)
+    Test(Test),
+    /// What each role opens: roles by endpoints
+    Matrix(MatrixFlags),
+    /// Who gains and who loses access between two folders (exit 6 where anybody does)
+    Diff(Diff),
+    /// Put the folder's Cedar files into Cedar's own form (with --check: exit 6 where one would change)
+    Fmt(Format),
     /// Print the complete Cedar schema, for Cedar's own tools
     Schema(PolicyFolder),
 }

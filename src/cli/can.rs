@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::arguments::{Can, ChannelName};
+use super::arguments::Can;
 use super::exit::Exit;
 use super::output::{OutputFormat, Tone};
 use super::remote::Fault;
@@ -64,7 +64,8 @@ pub async fn can(session: &mut Session<'_>, flags: Can) -> Verdict {
     Ok(exit)
 }
 
-fn question(flags: Can) -> Value {
+/// The question as the gate reads it.
+pub(super) fn question(flags: Can) -> Value {
     let mut question = Map::new();
     let subject = if flags.id { json!({"id": flags.user}) } else { json!({"user": flags.user}) };
     question.insert("subject".to_owned(), subject);
@@ -80,11 +81,7 @@ fn question(flags: Can) -> Value {
         }
         question.insert("request".to_owned(), request);
     }
-    let channel = match flags.channel {
-        ChannelName::Api => "api",
-        ChannelName::Dashboard => "dashboard",
-    };
-    question.insert("channel".to_owned(), json!(channel));
+    question.insert("channel".to_owned(), json!(flags.channel.name()));
     if let Some(account) = flags.account {
         question.insert("context".to_owned(), json!({"account": account}));
     }

@@ -82,34 +82,6 @@ pub fn policy_check(out: &mut Out, folder: Option<&Path>) -> Verdict {
     }
 }
 
-/// `policy test`
-pub fn policy_test(out: &mut Out, folder: Option<&Path>) -> Verdict {
-    let source = app::policy::source(folder);
-    let bundle = Bundle::load(&source)
-        .map_err(|faults| start_fault(StartError::Policies(source.clone(), faults)))
-        .map(std::sync::Arc::new)?;
-    let trials = app::policy::run_cases(&bundle);
-    let failed: Vec<_> = trials.iter().filter(|trial| !trial.faults.is_empty()).collect();
-    // A policy that no case ever saw speak may be wrong without anybody noticing.
-    let unseen: Vec<&str> = (bundle.policy_ids().map(|id| &**id))
-        .filter(|id| !trials.iter().any(|trial| trial.policies.iter().any(|spoke| spoke == id)))
-        .collect();
-    match out.format {
-        OutputFormat::Table => {
-            failed.iter().for_each(|trial| out.line(&format!("FAILED {}", app::policy::describe(trial))));
-            unseen.iter().for_each(|id| out.say(&format!("no case is decided by the policy {id}")));
-            out.line(&format!("{} passed, {} failed", trials.len() - failed.len(), failed.len()));
-        }
-        OutputFormat::Json => out.json(&json!({
-            "passed": trials.len() - failed.len(), "failed": failed.len(), "uncovered": unseen,
-            "failures": failed.iter()
-                .map(|trial| json!({"file": trial.file, "case": trial.name, "faults": trial.faults}))
-                .collect::<Vec<_>>(),
-        })),
-    }
-    Ok(if failed.is_empty() { Exit::Success } else { Exit::TestsFailed })
-}
-
 /// `policy schema`
 pub fn policy_schema(out: &mut Out, folder: Option<&Path>) -> Verdict {
     let source = app::policy::source(folder);

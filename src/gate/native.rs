@@ -198,7 +198,18 @@ pub(super) async fn pause(at: usize) {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+/// Reads the body of one question and hands the question over.
+pub(super) fn with_question<T>(
+    body: &[u8],
+    answer: impl FnOnce(&Question<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let body: QuestionBody<'_> = parse(body)?;
+    let own = members(body.context)?;
+    let context = context(own.as_ref(), None);
+    answer(&question(&body, &Defaults::default(), &context)?)
+}
+
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body cannot be read: {error}")))
 }
 
@@ -254,7 +265,7 @@ fn subject_of<'a>(body: &'a SubjectBody<'a>) -> Result<Subject<'a>, Refusal> {
     }
 }
 
-fn channel(text: Option<&str>) -> Result<Channel, Refusal> {
+pub(super) fn channel(text: Option<&str>) -> Result<Channel, Refusal> {
     match text {
         None | Some("api") => Ok(Channel::Api),
         Some("dashboard") => Ok(Channel::Dashboard),

@@ -90,7 +90,6 @@ impl Bundle {
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
     ) -> Result<Evaluation, PolicyFailure> {
-        let context = self.context(action, facts, sent)?;
         let Some(candidates) = action.candidates.get(facts.resource.kind()) else {
             return Err(PolicyFailure::Facts(format!(
                 "`{}` does not apply to a {}",
@@ -98,13 +97,7 @@ impl Bundle {
                 facts.resource.kind()
             )));
         };
-        let (principal, resource) = (facts.principal_uid(&self.nouns)?, facts.resource_uid(&self.nouns)?);
-        let request = Request::new(principal, action.uid.clone(), resource, context, None)
-            .map_err(|error| PolicyFailure::Facts(error.to_string()))?;
-        let mut slice = facts.entities(&self.nouns)?;
-        self.add_named(action, sent, &mut slice);
-        slice.push(action.entity.clone());
-        let entities = Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
+        let (request, entities) = self.prepare(action, facts, sent)?;
         let response = Authorizer::new().is_authorized(&request, &candidates.set, &entities);
 
         let mut determining: Vec<&Loaded> =
@@ -143,6 +136,24 @@ impl Bundle {
             until,
             momentary,
         })
+    }
+
+    /// Everything that Cedar is asked with.
+    pub(super) fn prepare(
+        &self,
+        action: &Action,
+        facts: &Facts<'_>,
+        sent: &[(String, ContextValue)],
+    ) -> Result<(Request, Entities), PolicyFailure> {
+        let context = self.context(action, facts, sent)?;
+        let (principal, resource) = (facts.principal_uid(&self.nouns)?, facts.resource_uid(&self.nouns)?);
+        let request = Request::new(principal, action.uid.clone(), resource, context, None)
+            .map_err(|error| PolicyFailure::Facts(error.to_string()))?;
+        let mut slice = facts.entities(&self.nouns)?;
+        self.add_named(action, sent, &mut slice);
+        slice.push(action.entity.clone());
+        let entities = Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
+        Ok((request, entities))
     }
 
     fn context(

@@ -18,7 +18,7 @@ use super::reads::Reads;
 use super::routes::Routes;
 use super::schema::{self, Declared};
 use super::source::{Files, Source, identify};
-use super::trial::CaseFile;
+use super::trial::{self, CaseFile};
 use super::{Diagnostic, engine::Candidates};
 
 /// A schema, its policies, its routes and its tests, sound as a whole. Immutable; one pointer swaps it.
@@ -369,6 +369,7 @@ fn read_cases(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<CaseFile> {
             Err(fault) => faults.push(fault),
         }
     }
+    faults.extend(trial::include(&mut all));
     all
 }
 

@@ -1,12 +1,13 @@
 //! The Cedar files of a bundle: parsed, named by `@id`, with the annotations that reasons are made of.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 
 use super::Diagnostic;
 use super::analysis::{self, Analysis};
+use super::conditions::Condition;
 use super::source::Files;
 use crate::domain::Reason;
 
@@ -31,6 +32,16 @@ pub(super) struct Loaded {
     pub(super) analysis: Analysis,
     /// The file.
     pub(super) file: String,
+    /// The conditions one by one, taken apart when somebody asks.
+    conditions: OnceLock<Option<Arc<[Condition]>>>,
+}
+
+impl Loaded {
+    /// What must hold for the policy to speak. `None` where it cannot be taken apart: then only the whole can be asked.
+    pub(super) fn conditions(&self) -> Option<&[Condition]> {
+        let known = self.conditions.get_or_init(|| Some(Condition::all_of(&self.policy.to_json().ok()?)?.into()));
+        known.as_deref()
+    }
 }
 
 /// Reads every `*.cedar` file; answers every fault at once.
@@ -113,5 +124,6 @@ fn load(file: &str, policy: &Policy) -> Result<Loaded, String> {
         advice: text("advice"),
         analysis: analysis::analyse(policy, &json),
         file: file.to_owned(),
+        conditions: OnceLock::new(),
     })
 }

@@ -11,7 +11,7 @@ use super::analysis::{is_attribute, password_age};
 
 /// What policies read of their entities. Levels, access methods, organizations and whether a role is assigned are not
 /// listed: whoever shares decisions must tell these apart in any case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reads {
     /// Role names asked for by `in Role::"…"`.
     pub roles: BTreeSet<String>,
@@ -47,7 +47,7 @@ impl Reads {
     }
 
     /// Both together.
-    pub(super) fn join(&mut self, other: &Self) {
+    pub fn join(&mut self, other: &Self) {
         let join = |into: &mut BTreeSet<String>, from: &BTreeSet<String>| into.extend(from.iter().cloned());
         join(&mut self.roles, &other.roles);
         join(&mut self.groups, &other.groups);

@@ -8,12 +8,15 @@ use serde::Deserialize;
 use super::Diagnostic;
 
 /// One file of cases with its accounts, groups and people.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFile {
     /// The file's name.
     #[serde(skip)]
     pub file: String,
+    /// Other files of the `tests` folder whose accounts, groups and people are here, too.
+    #[serde(default)]
+    pub include: Vec<String>,
     /// Accounts by id.
     #[serde(default)]
     pub accounts: BTreeMap<String, AccountCase>,
@@ -156,6 +159,38 @@ impl CaseFile {
         }
         Ok(cases)
     }
+}
+
+/// Gives every file the accounts, groups and people of those that it includes.
+pub(super) fn include(files: &mut [CaseFile]) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    let shared = files.to_vec();
+    for file in files {
+        for name in &file.include {
+            let Some(other) = shared.iter().find(|other| other.file == format!("tests/{name}")) else {
+                let message = format!("includes `{name}`, which does not stand in the tests folder");
+                faults.push(Diagnostic::file(&file.file, &message));
+                continue;
+            };
+            let mut twice = Vec::new();
+            twice.extend(join(&mut file.accounts, &other.accounts));
+            twice.extend(join(&mut file.groups, &other.groups));
+            twice.extend(join(&mut file.people, &other.people));
+            for one in twice {
+                faults.push(Diagnostic::file(&file.file, &format!("`{one}` stands here and in the included {name}")));
+            }
+        }
+    }
+    faults
+}
+
+/// Adds what is not there yet; answers what is.
+fn join<T: Clone>(own: &mut BTreeMap<String, T>, other: &BTreeMap<String, T>) -> Vec<String> {
+    let twice = other.keys().filter(|name| own.contains_key(*name)).cloned().collect();
+    for (name, one) in other {
+        own.entry(name.clone()).or_insert_with(|| one.clone());
+    }
+    twice
 }
 
 impl Case {

@@ -7,11 +7,13 @@
     reason = "a test fails by panic"
 )]
 
+mod author;
 mod authzen;
 mod bad_input;
 mod batch;
 mod bundles;
 mod conversation;
+mod cookbook;
 mod coverage;
 mod crash;
 mod decisions;

@@ -26,6 +26,20 @@ pub use tools::outside_program;
 const GLANCE: Duration = Duration::from_millis(5);
 const GLANCES: u32 = 12_000;
 
+/// Copies a folder with everything in it over another one.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &place);
+        } else {
+            std::fs::copy(entry.path(), place).unwrap();
+        }
+    }
+}
+
 /// Where a server's three listeners are, and what opens them.
 #[derive(Clone, Debug)]
 pub struct Doors {

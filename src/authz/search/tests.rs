@@ -23,7 +23,7 @@ const ROLES: [&str; 6] = ["Ordering", "Configuration", "E911 Management", "Repor
 const PRODUCTS: [&str; 5] = ["UC", "NOTIFICATIONS", "Termination", "V2 Messaging", "Messaging"];
 
 /// Policies that read what the dashboard's own do not.
-const NOSY: &str = r#"
+pub(in crate::authz) const NOSY: &str = r#"
 @id("orders") permit (principal in Role::"Ordering", action, resource is Account)
     when { resource.products.contains(Product::"UC") || principal.username like "*1" };
 @id("group") permit (principal in Group::"019aa8e1-0000-7000-8000-000000000401", action, resource);
@@ -232,7 +232,7 @@ fn actions_are_those_that_get_a_permit_one_by_one() {
     let authz = authz(&bundle, directory(7));
     let view = authz.view();
     let mut most = 0;
-    for number in (500..500 + PEOPLE).step_by(8) {
+    for number in (500..500 + PEOPLE).step_by(5) {
         let who = format!("person{number}");
         let resource = Some(EntityName::new("Account", "10"));
         let found = view.actions(Subject::User(&who), resource, Channel::Api, &[], Page::ALL).unwrap();
@@ -253,7 +253,7 @@ fn actions_are_those_that_get_a_permit_one_by_one() {
         assert!(found.ids.iter().all(|name| names[name.as_str()]));
         most = most.max(found.ids.len());
     }
-    assert!(most > 5, "{most}");
+    assert!(most >= 5, "{most}");
 }
 
 #[test]
