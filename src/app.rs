@@ -24,7 +24,7 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::Scim;
+use crate::scim::{RoleSource, Scim};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
 use crate::telemetry::{Health, LogGuard, Metrics};
@@ -132,7 +132,8 @@ impl App {
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
-        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)));
+        let scim = scim.counted_by(Arc::clone(&metrics)).with_roles(role_source(&reloader));
+        let scim = Arc::new(scim);
         let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
         let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
@@ -330,6 +331,17 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
     router.build().map(Arc::new).map_err(|error| StartError::Internal(error.to_string()))
 }
 
+/// Names and descriptions.
+fn named(all: &[crate::policy::Named]) -> Vec<(String, String)> {
+    all.iter().map(|named| (named.name.clone(), named.description.clone())).collect()
+}
+
+/// The roles of the bundle in force.
+fn role_source(reloader: &Arc<policy::Reloader>) -> RoleSource {
+    let serving = Arc::clone(reloader);
+    Arc::new(move || named(&serving.serving().catalogue().roles))
+}
+
 fn manage(
     store: Arc<dyn Store>,
     scim: &Arc<Scim>,
@@ -337,9 +349,6 @@ fn manage(
     operator_token: &str,
     reloader: &Arc<policy::Reloader>,
 ) -> Result<Manage, StartError> {
-    let named = |all: &[crate::policy::Named]| {
-        all.iter().map(|named| (named.name.clone(), named.description.clone())).collect()
-    };
     let serving = Arc::clone(reloader);
     let catalogue = move || {
         let catalogue = serving.serving();

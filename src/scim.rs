@@ -9,11 +9,14 @@ mod caller;
 pub mod connection;
 mod content;
 pub mod conversation;
+pub mod dialect;
 mod discovery;
 pub mod error;
 pub mod filter;
 mod groups;
 pub mod image;
+mod joining;
+mod json;
 mod life;
 mod list;
 mod members;
@@ -21,6 +24,7 @@ pub mod operator;
 pub mod patch;
 mod query;
 mod respond;
+mod roles;
 pub mod schema;
 mod state;
 #[cfg(test)]
@@ -37,9 +41,11 @@ pub use error::ScimError;
 pub use image::{Mark, MarkReason};
 pub use operator::{Imported, Users};
 pub use respond::{MEDIA_TYPE, REVISION_HEADER};
+pub use roles::RoleSource;
 
 use self::caller::Caller;
 use self::respond::failure;
+use self::roles::Grantable;
 use self::schema::{ResourceKind, Schemas};
 use crate::clock::Sources;
 use crate::domain::{Number, Revision};
@@ -63,6 +69,8 @@ pub struct Scim {
     /// Held while a group joins a group, so that two joins cannot close a ring together.
     nesting: Mutex<()>,
     metrics: Option<Arc<Metrics>>,
+    /// What `/Roles` lists.
+    roles: Option<RoleSource>,
 }
 
 impl Operation {
@@ -81,9 +89,13 @@ impl Operation {
             Self::Patch(ResourceKind::Group) => "patch group",
             Self::Delete(ResourceKind::User) => "delete user",
             Self::Delete(ResourceKind::Group) => "delete group",
-            Self::ServiceProviderConfig | Self::ResourceTypes | Self::ResourceType | Self::Schemas | Self::Schema => {
-                "discovery"
-            }
+            Self::ServiceProviderConfig
+            | Self::ResourceTypes
+            | Self::ResourceType
+            | Self::Schemas
+            | Self::Schema
+            | Self::Grantables(_)
+            | Self::OneGrantable(_) => "discovery",
             Self::NotAllowed(_) | Self::NotImplemented | Self::Unknown => "other",
         }
     }
@@ -103,6 +115,8 @@ enum Operation {
     ResourceType,
     Schemas,
     Schema,
+    Grantables(Grantable),
+    OneGrantable(Grantable),
     /// The endpoint is there and takes other methods.
     NotAllowed(&'static str),
     /// A part of SCIM that is not there yet.
@@ -130,6 +144,8 @@ impl From<ScimError> for Failure {
 struct Written {
     record: Record,
     revision: Revision,
+    /// What the writer sent that grants nothing, for the provisioning log.
+    marks: Vec<Mark>,
 }
 
 impl Scim {
@@ -144,6 +160,7 @@ impl Scim {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             nesting: Mutex::new(()),
             metrics: None,
+            roles: None,
         }
     }
 
@@ -153,12 +170,18 @@ impl Scim {
         self
     }
 
+    /// Lists these roles at `/Roles`; without them it is empty.
+    pub fn with_roles(mut self, roles: RoleSource) -> Self {
+        self.roles = Some(roles);
+        self
+    }
+
     /// Every endpoint, below `/scim/v2`. Names of resource types match without case. Paths without an endpoint are
     /// answered here, too, so that nobody learns anything without a token.
     pub fn router(self: &Arc<Self>) -> Router {
         use Operation::{
-            Create, Delete, List, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType, ResourceTypes,
-            Schema, Schemas, ServiceProviderConfig, Unknown,
+            Create, Delete, Grantables, List, NotAllowed, NotImplemented, OneGrantable, Patch, Read, Replace,
+            ResourceType, ResourceTypes, Schema, Schemas, ServiceProviderConfig, Unknown,
         };
         let on = |operation| self.handling(operation);
         let mut router = Router::new();
@@ -183,19 +206,16 @@ impl Scim {
             ("/scim/v2/ResourceTypes/{id}", ResourceType),
             ("/scim/v2/Schemas", Schemas),
             ("/scim/v2/Schemas/{id}", Schema),
+            ("/scim/v2/Roles", Grantables(Grantable::Role)),
+            ("/scim/v2/Roles/{id}", OneGrantable(Grantable::Role)),
+            ("/scim/v2/Entitlements", Grantables(Grantable::Entitlement)),
+            ("/scim/v2/Entitlements/{id}", OneGrantable(Grantable::Entitlement)),
         ];
         for (template, operation) in discovery {
             router = router.route(Method::GET, template, on(operation)).any(template, on(NotAllowed("GET")));
         }
-        let later = [
-            "/scim/v2/Me",
-            "/scim/v2/Bulk",
-            "/scim/v2/.search",
-            "/scim/v2/Users/.search",
-            "/scim/v2/Groups/.search",
-            "/scim/v2/Roles",
-            "/scim/v2/Entitlements",
-        ];
+        let later =
+            ["/scim/v2/Me", "/scim/v2/Bulk", "/scim/v2/.search", "/scim/v2/Users/.search", "/scim/v2/Groups/.search"];
         for template in later {
             router = router.any(template, on(NotImplemented));
         }
@@ -258,10 +278,12 @@ impl Scim {
             Operation::Delete(User) => self.delete_user(caller, request).await,
             Operation::Delete(Group) => self.delete_group(caller, request).await,
             Operation::ServiceProviderConfig => self.service_provider_config(request),
-            Operation::ResourceTypes => self.resource_types(request),
-            Operation::ResourceType => self.resource_type(request),
-            Operation::Schemas => self.schema_documents(request),
-            Operation::Schema => self.schema_document(request),
+            Operation::ResourceTypes => self.resource_types(caller, request),
+            Operation::ResourceType => self.resource_type(caller, request),
+            Operation::Schemas => self.schema_documents(caller, request),
+            Operation::Schema => self.schema_document(caller, request),
+            Operation::Grantables(kind) => self.grantables(caller, kind, request).await,
+            Operation::OneGrantable(kind) => self.grantable(caller, kind, request).await,
             Operation::NotAllowed(allow) => Ok(respond::not_allowed(allow)),
             Operation::NotImplemented => Err(ScimError::not_implemented(
                 "this server does not have this part of SCIM yet; use /Users and /Groups",
@@ -358,8 +380,9 @@ fn json_body(request: &Request) -> Result<Value, ScimError> {
             ));
         }
     }
-    serde_json::from_slice(&request.body).map_err(|error| {
+    json::parse(&request.body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        ScimError::invalid_syntax(format!("the body is not JSON: see line {line}, column {column}"))
+        let what = if error.is_data() { "gives a member of an object twice" } else { "is not JSON" };
+        ScimError::invalid_syntax(format!("the body {what}: see line {line}, column {column}"))
     })
 }

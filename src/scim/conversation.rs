@@ -6,6 +6,8 @@
 //! ```toml
 //! name = "Okta: connection test"
 //! source = "where the shapes are documented or logged"
+//! profiles = ["okta", "generic"]              # the profiles of connections that it holds for
+//! settings = { roles = ["Ordering"] }         # of the connection, where it needs any
 //!
 //! [[steps]]
 //! name = "what happens"
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::connection::{Profile, Settings};
 use crate::store::BoxFuture;
 
 /// A file.
@@ -35,6 +38,12 @@ pub struct Conversation {
     pub name: String,
     /// Where its shapes come from.
     pub source: String,
+    /// The profiles that send these shapes, or that must withstand them. Empty: the replayer knows.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
+    /// What the connection may do.
+    #[serde(default)]
+    pub settings: Settings,
     /// In order.
     pub steps: Vec<Step>,
 }

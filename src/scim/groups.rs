@@ -3,7 +3,7 @@
 use super::caller::{Caller, Wall};
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::Limits;
+use super::image::{Limits, Mark};
 use super::members::MemberPlan;
 use super::patch::{self, MemberOperation};
 use super::query::{Precondition, Wanted};
@@ -85,7 +85,7 @@ impl Scim {
         let change = GroupChange { document: &document, members: &members };
         let id = request.parameter("id");
         let written = self.change_group(caller.wall(), &limits, id, &precondition, &change).await?;
-        let without_body = caller.patches_groups_without_body() && wanted.attributes.is_none();
+        let without_body = caller.patches_without_body(ResourceKind::Group) && wanted.attributes.is_none();
         if without_body {
             wanted.excluded = Some(vec!["members".to_owned()]);
         }
@@ -128,6 +128,7 @@ impl Scim {
         check_name(&draft)?;
         let members = self.first_members(wall, members).await?;
         let (content, marked) = self.group_content(wall, limits, &id, &mut draft).await?;
+        self.check_joining(limits, None, &draft.state.claims, &members).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps =
             vec![Step::Create { kind: Kind::Group, id: id.clone(), organization: wall.id.clone(), content }];
@@ -136,16 +137,15 @@ impl Scim {
             steps.push(Step::Members { group: CREATED, expected: None, add: members, remove: Vec::new() });
         }
         let made = match self.commit(steps).await {
-            Ok(committed) => {
-                log_marks(&limits.writer, &id, &marked);
-                last_written(&committed, &id, wall, document, state)
-            }
+            Ok(committed) => last_written(&committed, &id, wall, document, state, marked),
             Err(failure) => Err(failure),
         };
-        made.map_err(|failure| match failure {
+        let written = made.map_err(|failure| match failure {
             Failure::Raced => ScimError::invalid_value("a member has just been deleted; create it first"),
             Failure::Refused(error) => error,
-        })
+        })?;
+        log_marks(&limits.writer, &written);
+        Ok(written)
     }
 
     /// Read, change, write; again where somebody else wrote in between and the client named no version.
@@ -161,7 +161,10 @@ impl Scim {
         let _turn = self.stripe(number).await;
         for _ in 0..ATTEMPTS {
             match self.try_change_group(wall, limits, id, precondition, change).await {
-                Ok(written) => return Ok(written),
+                Ok(written) => {
+                    log_marks(&limits.writer, &written);
+                    return Ok(written);
+                }
                 Err(Failure::Raced) => {}
                 Err(Failure::Refused(error)) => return Err(error),
             }
@@ -186,6 +189,7 @@ impl Scim {
         let _alone = if plan.nested.is_empty() { None } else { Some(self.nesting.lock().await) };
         self.check_nesting_of(&record, &plan).await?;
         let (content, marked) = self.group_content(wall, limits, id, &mut draft).await?;
+        self.check_joining(limits, Some(record.number), &draft.state.claims, &plan.add).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = Vec::new();
         if document != record.document || state != record.state {
@@ -198,11 +202,10 @@ impl Scim {
             steps.push(Step::Members { group: record.number, expected, add: plan.add, remove: plan.remove });
         }
         if steps.is_empty() {
-            return Ok(Written { record, revision: self.revision().await? });
+            return Ok(Written { record, revision: self.revision().await?, marks: marked });
         }
         let committed = self.commit(steps).await?;
-        log_marks(&limits.writer, id, &marked);
-        last_written(&committed, id, wall, document, state)
+        last_written(&committed, id, wall, document, state, marked)
     }
 
     async fn check_nesting_of(&self, group: &Record, plan: &MemberPlan) -> Result<(), ScimError> {
@@ -217,12 +220,13 @@ fn last_written(
     wall: &Wall,
     document: String,
     state: String,
+    marks: Vec<Mark>,
 ) -> Result<Written, Failure> {
     let last = crate::store::Committed {
         revision: committed.revision,
         outcomes: committed.outcomes.last().cloned().into_iter().collect(),
     };
-    written(&last, |outcome| record_after(Kind::Group, id, &wall.id, document, state, outcome))
+    written(&last, marks, |outcome| record_after(Kind::Group, id, &wall.id, document, state, outcome))
 }
 
 fn check_name(draft: &Draft<GroupState>) -> Result<(), ScimError> {

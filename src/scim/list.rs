@@ -79,7 +79,7 @@ impl Scim {
     }
 
     /// `filter.maxResults` of the announced configuration.
-    fn most_results(&self) -> u64 {
+    pub(super) fn most_results(&self) -> u64 {
         let announced = self.schemas.service_provider_config().pointer("/filter/maxResults").and_then(Value::as_u64);
         announced.unwrap_or(MOST_RESULTS)
     }

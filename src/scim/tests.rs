@@ -1,6 +1,7 @@
 //! The service through its own router, on the store in memory: no sockets, real tokens, hand-turned time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod dialects;
 mod doors;
 mod groups;
 mod lists;

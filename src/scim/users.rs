@@ -6,7 +6,7 @@ use super::caller::{Caller, Wall};
 use super::connection::UsernameChange;
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::Limits;
+use super::image::{Limits, Mark};
 use super::life::{self, change_login, check_user_name, external_key, username_key};
 use super::patch::{self, Operation};
 use super::query::{Precondition, Wanted};
@@ -96,7 +96,7 @@ impl Scim {
         let id = request.parameter("id");
         let written = self.change_user(caller.wall(), &writer, id, &precondition, &change).await?;
         let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
-        let without_body = caller.settings().patch_without_body && wanted.attributes.is_none();
+        let without_body = caller.patches_without_body(ResourceKind::User) && wanted.attributes.is_none();
         Ok(if without_body { answered.without_body() } else { answered.with_body(StatusCode::OK) })
     }
 
@@ -157,7 +157,10 @@ impl Scim {
                 None => self.try_create(wall, writer, resource, facts).await,
             };
             match attempt {
-                Ok(written) => return Ok(written),
+                Ok(written) => {
+                    log_marks(writer.name(), &written);
+                    return Ok(written);
+                }
                 Err(Failure::Raced) => {}
                 Err(Failure::Refused(error)) => return Err(error),
             }
@@ -209,8 +212,7 @@ impl Scim {
         let (document, state) = (content.document.clone(), content.state.clone());
         let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
         let committed = self.commit(vec![create]).await?;
-        log_marks(writer.name(), &id, &marked);
-        written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
+        written(&committed, marked, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
     }
 
     /// The same id, the next version, and only the rights that this create gives. An administrative lock stays: it is
@@ -238,8 +240,7 @@ impl Scim {
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(record.number).await?);
         let committed = self.commit(steps).await?;
-        log_marks(writer.name(), &record.id, &marked);
-        written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
+        written(&committed, marked, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
     }
 
     /// Read, change, write; again where somebody else wrote in between and the client named no version.
@@ -255,7 +256,10 @@ impl Scim {
         let _turn = self.stripe(number).await;
         for _ in 0..ATTEMPTS {
             match self.try_change_user(wall, writer, id, precondition, change).await {
-                Ok(written) => return Ok(written),
+                Ok(written) => {
+                    log_marks(writer.name(), &written);
+                    return Ok(written);
+                }
                 Err(Failure::Raced) => {}
                 Err(Failure::Refused(error)) => return Err(error),
             }
@@ -281,24 +285,24 @@ impl Scim {
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
         let (content, marked) = self.user_content(wall, &writer.limits, id, &mut draft, false).await?;
         if content.document == record.document && content.state == record.state {
-            return Ok(Written { record, revision: self.revision().await? });
+            return Ok(Written { record, revision: self.revision().await?, marks: marked });
         }
         let (document, state) = (content.document.clone(), content.state.clone());
         let step = Step::Replace { number: record.number, expected: Some(record.version), content };
         let committed = self.commit(vec![step]).await?;
-        log_marks(writer.name(), id, &marked);
-        written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
+        written(&committed, marked, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
     }
 }
 
 /// The record after the first step of a transaction.
 pub(super) fn written(
     committed: &crate::store::Committed,
+    marks: Vec<Mark>,
     record: impl FnOnce(&crate::store::Outcome) -> Record,
 ) -> Result<Written, Failure> {
     let outcome =
         committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
-    Ok(Written { record: record(outcome), revision: committed.revision })
+    Ok(Written { record: record(outcome), revision: committed.revision, marks })
 }
 
 /// PUT: what is not in the body is gone, except that an absent `active` leaves the person as active as before (a PUT
