@@ -3,7 +3,7 @@
 use super::caller::{Caller, Wall};
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::{Limits, Mark};
+use super::image::{GROUP_EXTENSION, Limits, Mark};
 use super::members::MemberPlan;
 use super::patch::{self, MemberOperation};
 use super::query::{Precondition, Wanted};
@@ -40,7 +40,9 @@ impl Scim {
         Ok(answered.with_body(StatusCode::CREATED))
     }
 
-    /// PUT /Groups/{id}. Members that the body does not mention stay: absence is not an empty list.
+    /// PUT /Groups/{id}. Members that the body does not mention stay: absence is not an empty list. So does our
+    /// extension, since clients that PUT their groups (Okta's apps of the integration wizard) cannot send it, and every
+    /// push would take away what an operator gave the group. Null or `{}` clears it.
     pub(super) async fn put_group(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         let wanted = Wanted::read(&request.query_pairs())?;
         let precondition = Precondition::read(request)?;
@@ -55,6 +57,11 @@ impl Scim {
             definition.check_immutable(&before, &resource)?;
             if let (false, Some(external)) = (resource.mentions("externalId"), before.get("externalId")) {
                 resource.map.insert("externalId".to_owned(), external.clone());
+            }
+            if let (false, Some(own)) =
+                (resource.mentions_extension(GROUP_EXTENSION), before.as_map().get(GROUP_EXTENSION))
+            {
+                resource.map.insert(GROUP_EXTENSION.to_owned(), own.clone());
             }
             draft.set(resource, &limits.writer);
             Ok(())

@@ -373,9 +373,6 @@ impl<'a> Patch<'a> {
         if path.leaf().required && condition.is_none() {
             return Err(ScimError::mutability(format!("{path} is required and cannot be removed; replace it")));
         }
-        if !value.is_null() && !self.reader.tolerance.remove_with_value {
-            return Err(ScimError::invalid_value("a remove takes no value; name the elements by a filter in the path"));
-        }
         let whole = path.with_sub(None);
         match (path.attribute.multi_valued, path.sub) {
             (true, None) if condition.is_none() && value.is_null() => {

@@ -126,6 +126,7 @@ impl Body<'_> {
     }
 
     fn extension(&mut self, extension: &Schema, value: &Value) -> Result<(), ScimError> {
+        self.mentioned.insert(extension.urn.clone());
         let members = match value {
             Value::Null => return Ok(()),
             Value::Object(members) => members,
