@@ -6,8 +6,11 @@
 //! question and answer. Knows no HTTP, no wire format and no Cedar.
 
 mod cache;
+mod classes;
 mod facts;
+mod find;
 mod judge;
+mod search;
 #[cfg(test)]
 mod tests;
 pub mod trial;
@@ -17,11 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Revision};
+use crate::domain::{Decision, Question, Reason, Revision};
 use crate::policy::{ContextFault, Live, Serving};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
 use cache::DecisionCache;
+
+pub use search::{Found, Page};
 
 /// How decisions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +62,15 @@ pub enum Failure {
     Internal,
 }
 
+/// A person as services behind a gateway know them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonName {
+    /// The dashboard username, which never changes.
+    pub username: String,
+    /// The SCIM id.
+    pub id: String,
+}
+
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,
@@ -74,6 +88,8 @@ pub struct View<'a> {
     authz: &'a Authz,
     snapshot: Arc<Snapshot>,
     serving: Arc<Serving>,
+    /// Decides for somebody who looks around: not counted, not kept.
+    aside: bool,
 }
 
 impl Authz {
@@ -100,7 +116,7 @@ impl Authz {
 
     /// Pins the present state of the world.
     pub fn view(&self) -> View<'_> {
-        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving() }
+        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving(), aside: false }
     }
 
     /// Answers one question on the present state.
@@ -121,6 +137,43 @@ impl Authz {
     /// The bundle in service.
     pub fn bundle_id(&self) -> Arc<str> {
         Arc::clone(self.live.serving().bundle.id())
+    }
+}
+
+impl View<'_> {
+    /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
+    fn aside(&self) -> Self {
+        let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
+        Self { authz: self.authz, snapshot, serving, aside: true }
+    }
+
+    fn count(&self, reason: Reason, cache: CacheUse) {
+        if !self.aside {
+            self.authz.metrics.decision(reason, cache);
+        }
+    }
+
+    /// The entity type that a question means by a name: as the schema declares it, as its `@name` says, else without
+    /// case where only one type fits.
+    pub fn entity_type(&self, name: &str) -> Option<&Arc<str>> {
+        self.serving.bundle.entity_type(name)
+    }
+
+    /// Whether entities of this type come from the directory: `User`, `Account`, `Organization`, `Dashboard`, in
+    /// every bundle whose routes declare actions.
+    pub fn from_directory(&self, kind: &str) -> bool {
+        self.serving.bundle.from_directory(kind)
+    }
+
+    /// The ids of this type that the bundle itself lists, sorted: what a search goes through.
+    pub fn listed_ids(&self, kind: &str) -> &[Arc<str>] {
+        self.serving.bundle.listed_ids(kind)
+    }
+
+    /// The names of all actions that act on this entity type, in the order of the bundle.
+    pub fn actions_on<'v>(&'v self, kind: &'v str) -> impl Iterator<Item = &'v Arc<str>> {
+        let actions = self.serving.bundle.actions().iter();
+        actions.filter(move |action| action.applies_to(kind)).map(|action| &action.name)
     }
 }
 

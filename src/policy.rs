@@ -10,9 +10,12 @@ mod engine;
 mod entities;
 mod live;
 mod load;
+mod nouns;
 mod path;
 mod policies;
+mod reads;
 mod routes;
+mod schema;
 mod source;
 pub mod trial;
 
@@ -21,10 +24,11 @@ use std::fmt;
 pub use context::ContextFault;
 pub use declarations::{Catalogue, Named};
 pub use engine::{Evaluation, PolicyFailure};
-pub use entities::{AccountFacts, Facts, PrincipalFacts, ResourceFacts};
+pub use entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts};
 pub use live::{Live, Serving};
 pub use load::{Action, Bundle};
 pub use path::{CanonicalPath, PathFault};
+pub use reads::Reads;
 pub use routes::{Matched, NoRoute, Target};
 pub use source::Source;
 
@@ -57,6 +61,10 @@ impl Diagnostic {
             column: before.get(line_start..).map_or(0, |rest| rest.chars().count()) + 1,
             ..Self::file(file, message)
         }
+    }
+
+    fn with_help(self, help: &str) -> Self {
+        Self { help: Some(help.to_owned()), ..self }
     }
 
     fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {

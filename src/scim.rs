@@ -5,6 +5,7 @@
 //! [`image`] alone; which names a person keeps in [`life`]. The language of SCIM (schemas, filters, PATCH) is pure and
 //! knows nothing of the rest. This room knows no policies, no gateways and no SQL.
 
+pub mod alarm;
 mod caller;
 pub mod connection;
 mod content;
@@ -12,6 +13,7 @@ pub mod conversation;
 pub mod dialect;
 mod discovery;
 pub mod error;
+mod event;
 pub mod filter;
 mod groups;
 pub mod image;
@@ -23,14 +25,17 @@ mod members;
 pub mod operator;
 pub mod patch;
 mod query;
+mod rate;
 mod respond;
 mod roles;
 pub mod schema;
 mod state;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod users;
 mod view;
+mod watch;
 
 use std::sync::Arc;
 
@@ -38,17 +43,23 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use error::ScimError;
+pub use event::{EventPage, EventRetention, EventSearch};
 pub use image::{Mark, MarkReason};
 pub use operator::{Imported, Users};
 pub use respond::{MEDIA_TYPE, REVISION_HEADER};
 pub use roles::RoleSource;
+pub use undo::{Since, Undone};
+pub use watch::{OutcomeClass, Risk, Standing};
 
 use self::caller::Caller;
+use self::event::Waiting;
 use self::respond::failure;
 use self::roles::Grantable;
 use self::schema::{ResourceKind, Schemas};
+use self::watch::Watch;
 use crate::clock::Sources;
 use crate::domain::{Number, Revision};
+use crate::http::header::{self, HeaderValue};
 use crate::http::{Handling, Method, Request, Response, Router, later};
 use crate::store::{Committed, Kind, Record, Step, Store, StoreError, Transaction};
 use crate::telemetry::Metrics;
@@ -71,6 +82,9 @@ pub struct Scim {
     metrics: Option<Arc<Metrics>>,
     /// What `/Roles` lists.
     roles: Option<RoleSource>,
+    watch: Arc<Watch>,
+    waiting: Waiting,
+    retention: EventRetention,
 }
 
 impl Operation {
@@ -144,8 +158,6 @@ impl From<ScimError> for Failure {
 struct Written {
     record: Record,
     revision: Revision,
-    /// What the writer sent that grants nothing, for the provisioning log.
-    marks: Vec<Mark>,
 }
 
 impl Scim {
@@ -161,7 +173,16 @@ impl Scim {
             nesting: Mutex::new(()),
             metrics: None,
             roles: None,
+            watch: Arc::default(),
+            waiting: Waiting::default(),
+            retention: EventRetention::default(),
         }
+    }
+
+    /// Keeps so much of the provisioning log.
+    pub const fn retaining(mut self, retention: EventRetention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Counts every request from now on.
@@ -245,12 +266,17 @@ impl Scim {
     async fn perform(&self, operation: Operation, request: &Request) -> Response {
         let caller = match Caller::admit(&*self.store, self.sources.clock.now(), request).await {
             Ok(caller) => caller,
-            Err(error) => {
-                tracing::info!(request = %request.id, status = error.status.as_u16(), "a SCIM request was not admitted");
-                return failure(&error);
+            Err(refused) => {
+                let status = refused.error.status.as_u16();
+                tracing::info!(request = %request.id, status, "a SCIM request was not admitted");
+                return failure(&self.not_admitted(refused, request));
             }
         };
-        let response = self.dispatch(operation, &caller, request).await.unwrap_or_else(|error| failure(&error));
+        let answered = self.recorded(operation, &caller, request).await;
+        let mut response = answered.unwrap_or_else(|error| failure(&error));
+        if let Operation::NotAllowed(allow) = operation {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
         tracing::info!(
             request = %request.id,
             connection = caller.connection(),
@@ -284,7 +310,9 @@ impl Scim {
             Operation::Schema => self.schema_document(caller, request),
             Operation::Grantables(kind) => self.grantables(caller, kind, request).await,
             Operation::OneGrantable(kind) => self.grantable(caller, kind, request).await,
-            Operation::NotAllowed(allow) => Ok(respond::not_allowed(allow)),
+            Operation::NotAllowed(allow) => {
+                Err(ScimError::method_not_allowed(format!("this endpoint takes {allow} only")))
+            }
             Operation::NotImplemented => Err(ScimError::not_implemented(
                 "this server does not have this part of SCIM yet; use /Users and /Groups",
             )),
@@ -294,8 +322,7 @@ impl Scim {
         }
     }
 
-    /// One transaction, now.
-    async fn commit(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
+    async fn commit_steps(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
         let transaction = Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
         self.store.commit(transaction).await.map_err(|error| match error {
             StoreError::VersionMismatch { .. } | StoreError::NotFound(_) => Failure::Raced,

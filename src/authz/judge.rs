@@ -5,40 +5,17 @@ use std::sync::Arc;
 
 use super::cache::{Key, ResourceKey, Stamped};
 use super::facts::{self, Known};
+use super::find::{Denied, Found, Who, denied, find};
 use super::{Failure, View};
 use crate::directory::{Account, Person, Snapshot};
-use crate::domain::{Asked, Channel, ContextValue, Decision, Question, Reason, ResourceName, Subject, Timestamp};
-use crate::policy::{
-    AccountFacts, Action, Bundle, CanonicalPath, ContextFault, Evaluation, Facts, NoRoute, PolicyFailure,
-    ResourceFacts, Target,
-};
+use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
+use crate::policy::{AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Target};
 use crate::telemetry::CacheUse;
-use crate::token::Identity;
 
 /// How many different accounts an endpoint without an account in its path is tried on; more deny.
 const MOST_ACCOUNTS: usize = 256;
 /// Questions with a longer context are evaluated each time, so that the cache's size is bounded in bytes, too.
 const LONGEST_KEY: usize = 1024;
-
-/// What the question is about, found in the catalogue.
-struct Found<'a> {
-    index: usize,
-    action: &'a Action,
-    target: Target,
-    /// The target's id; `None` where none was named.
-    id: Option<String>,
-    dashboard: bool,
-}
-
-/// A deny that no policy was asked about.
-struct Denied {
-    reason: Reason,
-    message: String,
-}
-
-fn denied(reason: Reason, message: impl Into<String>) -> Denied {
-    Denied { reason, message: message.into() }
-}
 
 impl View<'_> {
     /// Answers one question on this state of the world.
@@ -54,50 +31,22 @@ impl View<'_> {
             Err(denial) => return Ok(self.deny(denial, None, None)),
         };
         let now = self.authz.clock.now();
-        let person = match self.person(question.subject, now) {
-            Ok(person) => Some(person),
-            Err(_) if found.action.anonymous => None,
+        let who = match self.who(question.subject, found.action, now) {
+            Ok(who) => who,
+            Err(_) if found.action.anonymous => Who::Nobody,
             Err(denial) => return Ok(self.deny(denial, Some(&found), None)),
         };
-        if let Some(denial) = person.and_then(standing) {
+        if let Some(denial) = who.person().and_then(standing) {
             return Ok(self.deny(denial, Some(&found), None));
         }
-        self.evaluate(question, &found, person, now)
-    }
-
-    /// Whom the question is about.
-    fn person(&self, subject: Subject<'_>, now: Timestamp) -> Result<&Person, Denied> {
-        let unknown = |what: &str| denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"));
-        let found = match subject {
-            Subject::User(name) => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
-            Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
-            Subject::Authorization(header) => {
-                let identity = (self.authz.verifier.verify(header, now))
-                    .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let Identity(name) = &identity;
-                self.named(name).ok_or_else(|| unknown("named by this credential"))?
-            }
-            Subject::Entity(name) if name.kind == "User" => {
-                self.named(name.id).ok_or_else(|| unknown("of this id or username"))?
-            }
-            Subject::Entity(_) => return Err(unknown("of this type")),
-        };
-        Ok(found)
-    }
-
-    /// A person by id, username or login. A text that is one person's id and another's name means nobody.
-    fn named(&self, text: &str) -> Option<&Arc<Person>> {
-        match (self.snapshot.user_by_id(text), self.snapshot.user(text)) {
-            (Some(one), Some(other)) if one.number != other.number => None,
-            (one, other) => one.or(other),
-        }
+        self.evaluate(question, &found, who, now)
     }
 
     fn evaluate(
         &self,
         question: &Question<'_>,
         found: &Found<'_>,
-        person: Option<&Person>,
+        who: Who<'_>,
         now: Timestamp,
     ) -> Result<Decision, Failure> {
         let snapshot = &*self.snapshot;
@@ -109,9 +58,10 @@ impl View<'_> {
         };
         let inputs = Inputs {
             view: self,
-            context: read_context(found.action, question.context),
+            context: read_context(found, question.context),
             found,
-            known: person.map(|person| Known::new(snapshot, person)),
+            known: who.person().map(|person| Known::new(snapshot, person)),
+            who,
             account: named.map(|id| (id, snapshot.account(id).map(|account| &**account))),
             dashboard: found.dashboard || question.channel == Channel::Dashboard,
             now,
@@ -119,7 +69,8 @@ impl View<'_> {
         if found.action.applies_to("Dashboard") {
             return inputs.on(ResourceFacts::Dashboard, Some(ResourceKey::Dashboard), "dashboard");
         }
-        match (found.target, found.id.as_deref(), named) {
+        match (&found.target, found.id.as_deref(), named) {
+            (Target::Entity(kind), id, _) => inputs.on_entity(kind, id),
             (Target::Account, Some(id), _) | (Target::Account, None, Some(id)) => inputs.on_account(id),
             (Target::Account, None, None) => inputs.without_account(),
             (Target::User, id, _) => inputs.on_user(id),
@@ -129,7 +80,7 @@ impl View<'_> {
     }
 
     fn deny(&self, denial: Denied, found: Option<&Found<'_>>, resource: Option<ResourceName>) -> Decision {
-        self.authz.metrics.decision(denial.reason, CacheUse::None);
+        self.count(denial.reason, CacheUse::None);
         Decision {
             reason: denial.reason,
             message: denial.message.into(),
@@ -144,16 +95,17 @@ impl View<'_> {
 
 /// The resource as far as the path names it.
 fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
-    let kind = match found.target {
+    let kind = match &found.target {
         Target::Account => "Account",
         Target::User => "User",
         Target::Organization => "Organization",
+        Target::Entity(kind) => kind,
     };
     Some(ResourceName { kind: kind.into(), id: found.id.clone()? })
 }
 
 /// Whether the person may be judged by policy at all.
-fn standing(person: &Person) -> Option<Denied> {
+pub(super) fn standing(person: &Person) -> Option<Denied> {
     if !person.active() {
         return Some(denied(
             Reason::Deactivated,
@@ -163,54 +115,14 @@ fn standing(person: &Person) -> Option<Denied> {
     person.locked().then(|| denied(Reason::Locked, "this person is locked; an administrator can unlock them"))
 }
 
-/// Finds action and target of what is asked.
-fn find<'a>(bundle: &'a Bundle, asked: &Asked<'_>, strict_hosts: bool) -> Result<Found<'a>, Denied> {
-    let no_route = |message: String| denied(Reason::NoRoute, message);
-    let malformed = |message: String| denied(Reason::MalformedRequest, message);
-    let missing = || no_route("the catalogue is inconsistent".into());
-    match *asked {
-        Asked::Request { method, host, path } => {
-            let canonical = CanonicalPath::parse(path).map_err(|fault| malformed(fault.to_string()))?;
-            let matched = bundle.routes().find(method, host, canonical, strict_hosts).map_err(|none| match none {
-                NoRoute::Path => no_route("no endpoint of the catalogue has this path".into()),
-                NoRoute::Method(others) => {
-                    no_route(format!("no endpoint answers this method here; this path answers {}", others.join(", ")))
-                }
-            })?;
-            let action = bundle.action(matched.action).ok_or_else(missing)?;
-            let id = (matched.target != Target::Organization).then_some(matched.id);
-            Ok(Found { index: matched.action, action, target: matched.target, id, dashboard: false })
-        }
-        Asked::Action { action: name, resource, .. } => {
-            let index =
-                bundle.action_named(name).ok_or_else(|| no_route("no action of the catalogue has this name".into()))?;
-            let action = bundle.action(index).ok_or_else(missing)?;
-            let own = action.resources.first().map_or("", |kind| &**kind);
-            let (kind, id) = match resource {
-                None => (own, None),
-                Some(named) if action.resources.iter().any(|one| &**one == named.kind) => {
-                    (named.kind, Some(named.id.to_owned()))
-                }
-                Some(_) => {
-                    let kinds: Vec<&str> = action.resources.iter().map(|kind| &**kind).collect();
-                    return Err(malformed(format!("{name} acts on {}", kinds.join(" or "))));
-                }
-            };
-            let target = match kind {
-                "Account" => Target::Account,
-                "User" => Target::User,
-                _ => Target::Organization,
-            };
-            // Entering the dashboard is the one action that says its channel by itself.
-            Ok(Found { index, action, target, id, dashboard: own == "Dashboard" })
-        }
-    }
-}
-
 /// The keys that the schema declares for the action. Attribute names compare without case (RFC 7643 2.1), and
 /// Cedar cannot, so `attributes` are read in lower case.
-fn read_context(action: &Action, sent: &[(String, ContextValue)]) -> Vec<(String, ContextValue)> {
-    let mut read: Vec<(String, ContextValue)> = sent.iter().filter(|(key, _)| action.reads(key)).cloned().collect();
+fn read_context(found: &Found<'_>, sent: &[(String, ContextValue)]) -> Vec<(String, ContextValue)> {
+    let reads = |key: &str| found.action.reads(key) && (key != "action" || found.properties.is_empty());
+    let mut read: Vec<(String, ContextValue)> = sent.iter().filter(|(key, _)| reads(key)).cloned().collect();
+    if !found.properties.is_empty() && found.action.reads("action") {
+        read.push(("action".to_owned(), ContextValue::Record(found.properties.to_vec())));
+    }
     for (_, value) in read.iter_mut().filter(|(key, _)| key == "attributes") {
         let ContextValue::Set(names) = value else { continue };
         for name in names {
@@ -228,6 +140,7 @@ struct Inputs<'a> {
     /// What of the question's context the action reads.
     context: Vec<(String, ContextValue)>,
     found: &'a Found<'a>,
+    who: Who<'a>,
     known: Option<Known<'a>>,
     account: Option<(&'a str, Option<&'a Account>)>,
     dashboard: bool,
@@ -248,6 +161,19 @@ impl Inputs<'_> {
             }
             None => self.on(ResourceFacts::Account(facts::unknown_account(id)), None, id),
         }
+    }
+
+    /// On an entity of the bundle's own.
+    fn on_entity(&self, kind: &str, id: Option<&str>) -> Result<Decision, Failure> {
+        let Some(id) = id else {
+            let message = format!("{} acts on a {kind}; name it", self.found.action.name);
+            return Ok(self.view.deny(denied(Reason::MalformedRequest, message), Some(self.found), None));
+        };
+        if !self.view.serving.bundle.admits(kind, id) {
+            let denial = denied(Reason::NoRoute, format!("no {kind} of this id is known here"));
+            return Ok(self.view.deny(denial, Some(self.found), None));
+        }
+        self.on(ResourceFacts::Entity(EntityName { kind, id, properties: self.found.resource }), None, id)
     }
 
     /// Without an id: the principal's own record.
@@ -386,7 +312,7 @@ impl Inputs<'_> {
             ResourceFacts::Account(account) => account.organization,
             ResourceFacts::User(person) => person.organization,
             ResourceFacts::Organization(id) => id,
-            ResourceFacts::Dashboard => own,
+            ResourceFacts::Dashboard | ResourceFacts::Entity(_) => own,
         };
         of != own || account.is_some_and(|account| account.organization != own)
     }
@@ -400,7 +326,11 @@ impl Inputs<'_> {
         let channel = if self.dashboard { Channel::Dashboard } else { Channel::Api };
         let outside = self.outside(&resource, account.as_ref());
         let facts = Facts {
-            principal: self.known.as_ref().map(Known::facts),
+            principal: match (&self.who, &self.known) {
+                (Who::Entity(name), _) => Asker::Entity(*name),
+                (_, Some(known)) => Asker::Person(Box::new(known.facts())),
+                (_, None) => Asker::Anonymous,
+            },
             resource,
             account,
             channel: channel.name(),
@@ -422,6 +352,8 @@ impl Inputs<'_> {
                 Ok(evaluation)
             }
             Err(PolicyFailure::Context(fault)) => Err(Failure::Context(fault)),
+            // Other questions on the same entities may be sound, so this is an answer, and no error.
+            Err(PolicyFailure::Property(fault)) => Ok(Evaluation::malformed(&fault.to_string())),
             Err(PolicyFailure::Facts(cause)) => {
                 tracing::error!(action = %self.found.action.name, cause, "a decision could not be made");
                 Err(Failure::Internal)
@@ -431,11 +363,14 @@ impl Inputs<'_> {
 
     /// The key of an outcome; `None` where something that it reads has no number.
     fn key(&self, resource: ResourceKey) -> Option<Key> {
+        if matches!(self.who, Who::Entity(_)) {
+            return None;
+        }
         let account = match self.account {
             None => None,
             Some((_, account)) => account.map(|account| Stamped { number: account.number, stamp: account.revision }),
         };
-        if self.account.is_some() && account.is_none() {
+        if self.view.aside || self.account.is_some() && account.is_none() {
             return None;
         }
         // Of one unambiguous form: nested texts are escaped.
@@ -457,7 +392,7 @@ impl Inputs<'_> {
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
-        self.view.authz.metrics.decision(evaluation.reason, cache);
+        self.view.count(evaluation.reason, cache);
         let kinds = self.found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
         Decision {

@@ -10,7 +10,7 @@ use crate::domain::{
     AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, ContextValue, EntityName, GroupImage,
     Image, MemberChange, Number, OrganizationImage, Question, Revision, Subject, Timestamp, UserImage, Verdict,
 };
-use crate::policy::trial::{Asking, Case, CaseFile, PersonCase};
+use crate::policy::trial::{Asking, Case, CaseFile, PersonCase, ResourceCase};
 use crate::policy::{Bundle, Live};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
@@ -61,14 +61,19 @@ impl World {
         file.cases.iter().enumerate().map(|(at, case)| self.ask(file, at, case)).collect()
     }
 
-    fn ask(&self, file: &CaseFile, at: usize, case: &Case) -> Trial {
+    fn ask<'a>(&self, file: &CaseFile, at: usize, case: &'a Case) -> Trial {
         let me = asking_name(at, case);
-        let context = context_of(case);
-        let subject = match (&case.user, &case.authorization) {
-            (Some(user), _) => Subject::User(user),
-            (_, Some(header)) => Subject::Authorization(header),
-            (None, None) => Subject::User(&me),
+        let context = case.context.as_ref().map_or_else(Vec::new, values);
+        let said = |entity: &Option<ResourceCase>| entity.as_ref().map_or_else(Vec::new, |one| values(&one.properties));
+        let (of_subject, of_resource) = (said(&case.subject), said(&case.resource));
+        let entity = |one: &'a ResourceCase, properties| EntityName { kind: &one.kind, id: &one.id, properties };
+        let subject = match (&case.user, &case.authorization, &case.subject) {
+            (Some(user), _, _) => Subject::User(user),
+            (_, Some(header), _) => Subject::Authorization(header),
+            (_, _, Some(subject)) => Subject::Entity(entity(subject, &of_subject)),
+            (None, None, None) => Subject::User(&me),
         };
+        let properties = values(&case.properties);
         let request = case.request.as_ref().map(|request| request.replace("{me}", &me));
         let asked = match (&request, &case.action) {
             (Some(request), _) => {
@@ -77,8 +82,8 @@ impl World {
             }
             (None, action) => Asked::Action {
                 action: action.as_deref().unwrap_or(""),
-                properties: &[],
-                resource: case.resource.as_ref().map(|resource| EntityName::new(&resource.kind, &resource.id)),
+                properties: &properties,
+                resource: case.resource.as_ref().map(|resource| entity(resource, &of_resource)),
             },
         };
         let channel = if case.channel.as_deref() == Some("dashboard") { Channel::Dashboard } else { Channel::Api };
@@ -105,7 +110,7 @@ fn asking_name(at: usize, case: &Case) -> String {
     }
 }
 
-fn context_of(case: &Case) -> Vec<(String, ContextValue)> {
+fn values(table: &toml::Table) -> Vec<(String, ContextValue)> {
     fn value(of: &toml::Value) -> ContextValue {
         match of {
             toml::Value::String(text) => ContextValue::Text(text.clone()),
@@ -115,10 +120,11 @@ fn context_of(case: &Case) -> Vec<(String, ContextValue)> {
             toml::Value::Table(fields) => {
                 ContextValue::Record(fields.iter().map(|(key, of)| (key.clone(), value(of))).collect())
             }
-            toml::Value::Float(_) | toml::Value::Datetime(_) => ContextValue::Text(of.to_string()),
+            toml::Value::Float(number) => ContextValue::OtherNumber(number.to_string()),
+            toml::Value::Datetime(time) => ContextValue::Text(time.to_string()),
         }
     }
-    case.context.iter().flatten().map(|(key, of)| (key.clone(), value(of))).collect()
+    table.iter().map(|(key, of)| (key.clone(), value(of))).collect()
 }
 
 struct Builder<'a> {

@@ -72,8 +72,9 @@ pub enum ContextValue {
     Set(Vec<ContextValue>),
     /// A record of values.
     Record(Vec<(String, ContextValue)>),
-    /// A number that policies have no type for: a fraction, or one beyond 64 bits.
-    OtherNumber,
+    /// A number that is no 64-bit integer, as it was written: a fraction, or one beyond that range. Read where the
+    /// schema wants a decimal or text.
+    OtherNumber(String),
 }
 
 /// One question.

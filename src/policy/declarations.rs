@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::Diagnostic;
 use super::routes::{Endpoint, Target};
+use super::schema::OwnAction;
 use super::source::Files;
 
 /// A name with its one-line meaning.
@@ -38,6 +39,12 @@ pub struct Catalogue {
 pub struct ActionDeclaration {
     /// The name.
     pub name: String,
+    /// Its entity type.
+    pub kind: String,
+    /// Whether the folder's own schema declares it; else it is generated.
+    pub own: bool,
+    /// Entity types of its principal.
+    pub principals: Vec<String>,
     /// Groups that it belongs to.
     pub groups: Vec<String>,
     /// Entity types of its resource; the first is the one that answers name.
@@ -100,11 +107,32 @@ struct Action {
     anonymous: bool,
 }
 
+impl ActionDeclaration {
+    fn own(action: &OwnAction) -> Self {
+        Self {
+            name: action.name.clone(),
+            kind: action.kind.clone(),
+            own: true,
+            principals: action.principals.clone(),
+            groups: Vec::new(),
+            resources: action.resources.clone(),
+            anonymous: false,
+        }
+    }
+
+    fn generated(name: String, groups: Vec<String>, resources: Vec<String>, anonymous: bool) -> Self {
+        let principals: &[&str] = if anonymous { &["User", "Anonymous"] } else { &["User"] };
+        let principals = principals.iter().map(ToString::to_string).collect();
+        Self { name, kind: "Action".into(), own: false, principals, groups, resources, anonymous }
+    }
+}
+
 impl Declarations {
-    /// Reads `catalogue.toml` and `routes/*.toml`; answers every fault at once.
-    pub(super) fn read(files: &Files) -> (Self, Vec<Diagnostic>) {
+    /// Reads `catalogue.toml` and `routes/*.toml`; answers every fault at once. `own`: what the schema declares.
+    pub(super) fn read(files: &Files, own: &[OwnAction]) -> (Self, Vec<Diagnostic>) {
         let mut all = Self::default();
         let mut faults = Vec::new();
+        all.actions.extend(own.iter().map(ActionDeclaration::own));
         if let Some(text) = files.get("catalogue.toml") {
             match toml::from_str(text) {
                 Ok(catalogue) => all.catalogue = catalogue,
@@ -118,6 +146,13 @@ impl Declarations {
             match toml::from_str::<RouteFile>(text) {
                 Ok(routes) => all.add(file, text, routes, &mut seen, &mut faults),
                 Err(error) => faults.push(Diagnostic::toml(file, text, &error)),
+            }
+        }
+        if all.directory_provides() {
+            for endpoint in &mut all.endpoints {
+                if let Target::Entity(kind) = &endpoint.target {
+                    endpoint.target = Target::of(kind);
+                }
             }
         }
         (all, faults)
@@ -140,53 +175,76 @@ impl Declarations {
         for spanned in routes.routes {
             let at = spanned.span().start;
             let route = spanned.into_inner();
-            let target = match route.resource.as_deref() {
-                Some("Account") => Target::Account,
-                Some("User") => Target::User,
-                Some("Organization") => Target::Organization,
-                Some(other) => {
-                    let message =
-                        format!("`{other}` is not a resource of a route: write Account, User or Organization");
+            let own = self.actions.iter().position(|action| action.own && action.name == route.action);
+            let target = match self.target(&route, own) {
+                Ok(target) => target,
+                Err(message) => {
                     faults.push(Diagnostic::at(file, text, at, &message));
                     continue;
                 }
-                None if route.path.contains("{accountId}") => Target::Account,
-                None if route.path.contains("{userId}") => Target::User,
-                None => Target::Organization,
             };
-            declare(&route.action, at, faults);
-            let resources: &[&str] = match target {
-                Target::Account => &["Account"],
-                Target::User => &["User"],
-                Target::Organization => &["Organization", "Account"],
-            };
+            let action = own.unwrap_or(self.actions.len());
+            if own.is_none() {
+                declare(&route.action, at, faults);
+                let resources: Vec<String> = match &target {
+                    Target::Account => vec!["Account".into()],
+                    Target::User => vec!["User".into()],
+                    Target::Organization => vec!["Organization".into(), "Account".into()],
+                    Target::Entity(kind) => vec![kind.to_string()],
+                };
+                self.actions.push(ActionDeclaration::generated(route.action, route.groups, resources, route.anonymous));
+            }
+            let hosts = route.hosts.unwrap_or_else(|| routes.hosts.clone());
             self.endpoints.push(Endpoint {
-                action: self.actions.len(),
+                action,
                 method: route.method,
                 template: route.path,
-                hosts: route.hosts.unwrap_or_else(|| routes.hosts.clone()),
+                // Hosts compare without case.
+                hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
                 base_paths: route.base_paths.unwrap_or_else(|| routes.base_paths.clone()),
                 target,
                 file: file.to_owned(),
-            });
-            self.actions.push(ActionDeclaration {
-                name: route.action,
-                groups: route.groups,
-                resources: resources.iter().map(ToString::to_string).collect(),
-                anonymous: route.anonymous,
             });
         }
         for spanned in routes.actions {
             let at = spanned.span().start;
             let action = spanned.into_inner();
+            if self.actions.iter().any(|known| known.own && known.name == action.name) {
+                let message = format!("the action `{}` is declared in the schema already", action.name);
+                faults.push(Diagnostic::at(file, text, at, &message).with_help("keep one of the two declarations"));
+                continue;
+            }
             declare(&action.name, at, faults);
-            self.actions.push(ActionDeclaration {
-                name: action.name,
-                groups: action.groups,
-                resources: vec![action.resource],
-                anonymous: action.anonymous,
-            });
+            let resources = vec![action.resource];
+            self.actions.push(ActionDeclaration::generated(action.name, action.groups, resources, action.anonymous));
         }
+    }
+
+    /// What a route acts on. For an action of the schema's own that is the type it applies to, named by a parameter.
+    fn target(&self, route: &Route, own: Option<usize>) -> Result<Target, String> {
+        if let Some(action) = own.and_then(|index| self.actions.get(index)) {
+            let kinds = action.resources.join(" or ");
+            return match (route.resource.as_deref(), action.resources.as_slice()) {
+                (Some(kind), kinds) if kinds.iter().any(|one| one == kind) => Ok(Target::Entity(kind.into())),
+                (Some(kind), _) => Err(format!("the schema applies `{}` to {kinds}, not to `{kind}`", action.name)),
+                (None, [kind]) => Ok(Target::Entity(kind.as_str().into())),
+                (None, _) => {
+                    Err(format!("`{}` applies to several types; write resource = one of {kinds}", action.name))
+                }
+            };
+        }
+        Ok(match route.resource.as_deref() {
+            Some("Dashboard") => return Err("no route acts on the Dashboard: people enter it by `signIn`".into()),
+            Some(kind) => Target::of(kind),
+            None if route.path.contains("{accountId}") => Target::Account,
+            None if route.path.contains("{userId}") => Target::User,
+            None => Target::Organization,
+        })
+    }
+
+    /// Whether the directory provides people and accounts: where the folder's routes declare actions on them.
+    pub fn directory_provides(&self) -> bool {
+        self.actions.iter().any(|action| !action.own)
     }
 
     /// The generated part of the schema: role and product names, and every action with its groups.
@@ -200,14 +258,15 @@ impl Declarations {
                 let _ = writeln!(text, "entity {kind} enum [{}];", list(names));
             }
         }
-        let groups: std::collections::BTreeSet<&String> = self.actions.iter().flat_map(|a| &a.groups).collect();
+        let generated = self.actions.iter().filter(|action| !action.own);
+        let groups: std::collections::BTreeSet<&String> = generated.flat_map(|action| &action.groups).collect();
         for group in groups {
             let _ = writeln!(text, "action {};", quoted(group));
         }
-        for action in &self.actions {
+        for action in self.actions.iter().filter(|action| !action.own) {
             let parents = action.groups.iter().map(|group| quoted(group)).collect::<Vec<_>>().join(", ");
             let membership = if parents.is_empty() { String::new() } else { format!(" in [{parents}]") };
-            let principals = if action.anonymous { "User, Anonymous" } else { "User" };
+            let principals = action.principals.join(", ");
             let resources = action.resources.join(", ");
             let _ = writeln!(
                 text,

@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, PolicySet, Request, RestrictedExpression};
+use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, Entity, PolicySet, Request, RestrictedExpression};
 
 use super::analysis::TimeDependence;
 use super::context::{self, ContextFault, datetime_text};
-use super::entities::{Facts, ResourceFacts, account_uid};
+use super::entities::{Facts, FactsFault, ResourceFacts, account_uid};
 use super::load::{Action, Bundle};
 use super::policies::Loaded;
 use crate::domain::{ContextValue, Reason, Timestamp};
+
+/// The key of the context that holds the properties of the action.
+const ACTION: &str = "action";
 
 /// The policies that one action on one resource type can meet.
 #[derive(Debug)]
@@ -48,15 +51,35 @@ pub struct Evaluation {
     pub momentary: bool,
 }
 
+impl Evaluation {
+    /// The answer to a question whose properties are not what the schema declares; never kept.
+    pub fn malformed(message: &str) -> Self {
+        let (reason, message, policies) = (Reason::MalformedRequest, message.into(), Arc::new([]));
+        Self { reason, message, policies, errors: Vec::new(), until: None, momentary: true }
+    }
+}
+
 /// Cedar could not even be asked. Never an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyFailure {
     /// The question's context has a wrong type.
     #[error(transparent)]
     Context(#[from] ContextFault),
+    /// A property of the question has another type than the schema declares. A deny.
+    #[error(transparent)]
+    Property(ContextFault),
     /// The facts do not make entities or a request.
     #[error("the facts could not be put to the policies: {0}")]
     Facts(String),
+}
+
+impl From<FactsFault> for PolicyFailure {
+    fn from(fault: FactsFault) -> Self {
+        match fault {
+            FactsFault::Property(fault) => Self::Property(fault),
+            FactsFault::Ours(cause) => Self::Facts(cause),
+        }
+    }
 }
 
 impl Bundle {
@@ -75,9 +98,11 @@ impl Bundle {
                 facts.resource.kind()
             )));
         };
-        let request = Request::new(facts.principal_uid(), action.uid.clone(), facts.resource_uid(), context, None)
+        let (principal, resource) = (facts.principal_uid(&self.nouns)?, facts.resource_uid(&self.nouns)?);
+        let request = Request::new(principal, action.uid.clone(), resource, context, None)
             .map_err(|error| PolicyFailure::Facts(error.to_string()))?;
-        let mut slice = facts.entities().map_err(PolicyFailure::Facts)?;
+        let mut slice = facts.entities(&self.nouns)?;
+        self.add_named(action, sent, &mut slice);
         slice.push(action.entity.clone());
         let entities = Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
         let response = Authorizer::new().is_authorized(&request, &candidates.set, &entities);
@@ -126,9 +151,18 @@ impl Bundle {
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
     ) -> Result<Context, PolicyFailure> {
-        let mut pairs = context::express(&action.shapes, sent, &context::RESERVED)?;
+        let reads = |key: &str| action.reads(key) && key != ACTION;
+        let mut pairs = context::express(&action.shapes, sent, "context", reads)?;
+        if let Some(field) = action.shapes.get(ACTION).filter(|_| action.reads(ACTION)) {
+            let said = sent.iter().find(|(key, _)| key == ACTION).map(|(_, value)| value);
+            let nothing = ContextValue::Record(Vec::new());
+            if let Some(value) = said.or_else(|| field.required.then_some(&nothing)) {
+                let value = field.shape.express(value, "action.properties").map_err(PolicyFailure::Property)?;
+                pairs.push((ACTION.to_owned(), value));
+            }
+        }
         let mut know = |key: &str, value: RestrictedExpression| {
-            if action.shapes.contains_key(key) {
+            if action.shapes.contains_key(key) && !action.reads(key) {
                 pairs.push((key.to_owned(), value));
             }
         };
@@ -140,14 +174,35 @@ impl Bundle {
         Context::from_pairs(pairs).map_err(|error| PolicyFailure::Facts(error.to_string()))
     }
 
+    /// Policies may look into the entities that the context names, where the folder lists them.
+    fn add_named(&self, action: &Action, sent: &[(String, ContextValue)], slice: &mut Vec<Entity>) {
+        let mut named = Vec::new();
+        for (key, value) in sent {
+            if let Some(field) = action.shapes.get(key).filter(|_| action.reads(key)) {
+                context::entities_named(&field.shape, value, &mut named);
+            }
+        }
+        for entity in named.iter().filter_map(|uid| self.nouns.listed(uid)) {
+            if !slice.iter().any(|other| other.uid() == entity.uid()) {
+                slice.push(entity.clone());
+            }
+        }
+    }
+
     /// What a default deny says: the latest check, in the order of the reasons, that one of the action's
     /// permits fails; the nearest thing to a permit.
     fn nearest(&self, action: &Action, facts: &Facts<'_>) -> (Reason, String) {
         let permits: Vec<&Loaded> = action.permits.iter().filter_map(|index| self.policies.get(*index)).collect();
-        let held = |role: &str| facts.principal.as_ref().is_some_and(|person| person.roles.contains(&role));
+        let held = |role: &str| facts.principal.person().is_some_and(|person| person.roles.contains(&role));
         let account = match (&facts.resource, &facts.account) {
             (ResourceFacts::Account(account), _) | (_, Some(account)) => Some(account),
-            (ResourceFacts::User(_) | ResourceFacts::Organization(_) | ResourceFacts::Dashboard, None) => None,
+            (
+                ResourceFacts::User(_)
+                | ResourceFacts::Organization(_)
+                | ResourceFacts::Dashboard
+                | ResourceFacts::Entity(_),
+                None,
+            ) => None,
         };
         let mut best = (Reason::NotCovered, format!("no role of the catalogue covers {}", action.name));
         let mut better = |reason: Reason, message: String| {
@@ -232,7 +287,7 @@ fn next_change(time: &TimeDependence, facts: &Facts<'_>) -> (Option<Timestamp>, 
         TimeDependence::Never => (None, false),
         TimeDependence::Always => (None, true),
         TimeDependence::PasswordAge(ages) => {
-            let changed = facts.principal.as_ref().and_then(|person| person.password_changed_at);
+            let changed = facts.principal.person().and_then(|person| person.password_changed_at);
             let Some(changed) = changed else { return (None, false) };
             // A comparison changes at the age itself (`>=`) or one millisecond after it (`>`).
             let moments = ages.iter().filter_map(|age| changed.0.checked_add(*age));
@@ -248,9 +303,10 @@ impl Bundle {
     pub(super) fn evaluate_plainly(&self, action: &Action, facts: &Facts<'_>) -> (Decision, Vec<String>, usize) {
         let set = PolicySet::from_policies(self.policies.iter().map(|loaded| loaded.policy.clone())).expect("a set");
         let context = self.context(action, facts, &[]).expect("a context");
-        let request = Request::new(facts.principal_uid(), action.uid.clone(), facts.resource_uid(), context, None)
-            .expect("a request");
-        let mut slice = facts.entities().expect("entities");
+        let principal = facts.principal_uid(&self.nouns).expect("a principal");
+        let resource = facts.resource_uid(&self.nouns).expect("a resource");
+        let request = Request::new(principal, action.uid.clone(), resource, context, None).expect("a request");
+        let mut slice = facts.entities(&self.nouns).expect("entities");
         slice.push(action.entity.clone());
         let entities = Entities::from_entities(slice, None).expect("entities");
         let response = Authorizer::new().is_authorized(&request, &set, &entities);
@@ -266,7 +322,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{AccessMethods, AdministrationLevel};
-    use crate::policy::{AccountFacts, PrincipalFacts, Source};
+    use crate::policy::{AccountFacts, Asker, PrincipalFacts, Source};
 
     const ROLES: [&str; 6] = ["Ordering", "Configuration", "E911 Management", "Reporting", "Porting", "Unheard Of"];
     const PRODUCTS: [&str; 5] = ["UC", "NOTIFICATIONS", "Termination", "V2 Messaging", "Messaging"];
@@ -315,7 +371,7 @@ mod tests {
                 }),
             };
             let facts = Facts {
-                principal: Some(principal(roles, flags, days * 86_400_000)),
+                principal: Asker::Person(Box::new(principal(roles, flags, days * 86_400_000))),
                 resource,
                 account: None,
                 channel: if products & 128 == 128 { "dashboard" } else { "api" },
@@ -354,7 +410,7 @@ mod tests {
         let account = || AccountFacts { id: "1", organization: "acme", products: Vec::new() };
         let facts = Facts {
             // The entity carries no `level`, as a fault of ours would make it: both policies err.
-            principal: Some(principal(0, 0, 0)),
+            principal: Asker::Person(Box::new(principal(0, 0, 0))),
             resource: ResourceFacts::Account(account()),
             account: None,
             channel: "api",

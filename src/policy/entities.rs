@@ -5,8 +5,33 @@ use std::sync::LazyLock;
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
-use super::context::datetime_text;
-use crate::domain::{AccessMethods, AdministrationLevel, Timestamp};
+use super::context::{ContextFault, datetime_text};
+use super::nouns::Nouns;
+use crate::domain::{AccessMethods, AdministrationLevel, EntityName, Timestamp};
+
+/// The entity types that the directory provides, in a bundle that declares actions in `routes/`.
+pub(super) const DIRECTORY_KINDS: [&str; 5] = ["User", "Anonymous", "Account", "Organization", "Dashboard"];
+
+/// Why the facts do not make entities.
+#[derive(Debug)]
+pub(super) enum FactsFault {
+    /// A property of the question has another type than the schema declares.
+    Property(ContextFault),
+    /// A fault of ours.
+    Ours(String),
+}
+
+impl From<ContextFault> for FactsFault {
+    fn from(fault: ContextFault) -> Self {
+        Self::Property(fault)
+    }
+}
+
+impl From<String> for FactsFault {
+    fn from(cause: String) -> Self {
+        Self::Ours(cause)
+    }
+}
 
 /// What policies may read of a person.
 #[derive(Clone, Debug)]
@@ -55,13 +80,36 @@ pub enum ResourceFacts<'a> {
     Organization(&'a str),
     /// The dashboard itself.
     Dashboard,
+    /// An entity of the bundle's own; its kind is the full name of the schema.
+    Entity(EntityName<'a>),
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Asker<'a> {
+    /// A caller without an identity.
+    Anonymous,
+    /// A person of the directory.
+    Person(Box<PrincipalFacts<'a>>),
+    /// An entity of the bundle's own; its kind is the full name of the schema.
+    Entity(EntityName<'a>),
+}
+
+impl<'a> Asker<'a> {
+    /// The person, where it is one.
+    pub fn person(&self) -> Option<&PrincipalFacts<'a>> {
+        match self {
+            Self::Person(person) => Some(person),
+            Self::Anonymous | Self::Entity(_) => None,
+        }
+    }
 }
 
 /// Everything that one evaluation reads.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// Who asks; `None` for a caller without an identity.
-    pub principal: Option<PrincipalFacts<'a>>,
+    /// Who asks.
+    pub principal: Asker<'a>,
     /// On what.
     pub resource: ResourceFacts<'a>,
     /// The account named by `context.account`.
@@ -82,7 +130,6 @@ struct Types {
     product: EntityTypeName,
     organization: EntityTypeName,
     dashboard: EntityTypeName,
-    action: EntityTypeName,
 }
 
 #[expect(clippy::expect_used, reason = "the names are constants of this file and valid identifiers")]
@@ -97,7 +144,6 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
         product: name("Product"),
         organization: name("Organization"),
         dashboard: name("Dashboard"),
-        action: name("Action"),
     }
 });
 
@@ -105,9 +151,9 @@ fn uid(name: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
 }
 
-/// The uid of an action or an action group.
-pub(super) fn action_uid(name: &str) -> EntityUid {
-    uid(&TYPES.action, name)
+/// A uid of names that are known at load only; `None` where the type is no name.
+pub(super) fn uid_of(kind: &str, id: &str) -> Option<EntityUid> {
+    Some(EntityUid::from_type_name_and_id(kind.parse().ok()?, EntityId::new(id)))
 }
 
 /// The uid of an account.
@@ -156,30 +202,45 @@ impl AccountFacts<'_> {
 
 impl Facts<'_> {
     /// The principal's uid.
-    pub(super) fn principal_uid(&self) -> EntityUid {
-        self.principal.as_ref().map_or_else(|| uid(&TYPES.anonymous, "anonymous"), PrincipalFacts::uid)
+    pub(super) fn principal_uid(&self, nouns: &Nouns) -> Result<EntityUid, FactsFault> {
+        match &self.principal {
+            Asker::Anonymous => Ok(uid(&TYPES.anonymous, "anonymous")),
+            Asker::Person(person) => Ok(person.uid()),
+            Asker::Entity(name) => own_uid(nouns, name),
+        }
     }
 
     /// The resource's uid.
-    pub(super) fn resource_uid(&self) -> EntityUid {
-        match &self.resource {
+    pub(super) fn resource_uid(&self, nouns: &Nouns) -> Result<EntityUid, FactsFault> {
+        Ok(match &self.resource {
             ResourceFacts::Account(account) => account_uid(account.id),
             ResourceFacts::User(person) => person.uid(),
             ResourceFacts::Organization(id) => uid(&TYPES.organization, id),
             ResourceFacts::Dashboard => uid(&TYPES.dashboard, "dashboard"),
-        }
+            ResourceFacts::Entity(name) => own_uid(nouns, name)?,
+        })
     }
 
     /// The slice: every entity that the evaluation may dereference, each once.
-    pub(super) fn entities(&self) -> Result<Vec<Entity>, String> {
+    pub(super) fn entities(&self, nouns: &Nouns) -> Result<Vec<Entity>, FactsFault> {
         let mut slice = Vec::with_capacity(3);
-        if let Some(principal) = &self.principal {
-            slice.push(principal.entity()?);
+        match &self.principal {
+            Asker::Anonymous => {}
+            Asker::Person(person) => slice.push(person.entity()?),
+            Asker::Entity(name) => slice.extend(nouns.said(name, "subject.properties")?),
         }
         match &self.resource {
             ResourceFacts::Account(account) => slice.push(account.entity()?),
-            ResourceFacts::User(person) if self.principal.as_ref().is_none_or(|p| p.id != person.id) => {
+            ResourceFacts::User(person) if self.principal.person().is_none_or(|p| p.id != person.id) => {
                 slice.push(person.entity()?);
+            }
+            ResourceFacts::Entity(name) => {
+                let entity = nouns.said(name, "resource.properties")?;
+                let same = slice.iter().position(|other| entity.as_ref().is_some_and(|one| one.uid() == other.uid()));
+                match (same, entity) {
+                    (Some(at), Some(entity)) => self.merge(&mut slice, at, entity, name)?,
+                    (_, entity) => slice.extend(entity),
+                }
             }
             ResourceFacts::User(_) | ResourceFacts::Organization(_) | ResourceFacts::Dashboard => {}
         }
@@ -190,16 +251,40 @@ impl Facts<'_> {
         }
         Ok(slice)
     }
+
+    /// Who acts on themselves is one entity: what was said of either side counts, and must agree where both say it.
+    fn merge(
+        &self,
+        slice: &mut [Entity],
+        at: usize,
+        resource: Entity,
+        name: &EntityName<'_>,
+    ) -> Result<(), ContextFault> {
+        let said = matches!(&self.principal, Asker::Entity(principal) if !principal.properties.is_empty());
+        let Some(principal) = slice.get_mut(at) else { return Ok(()) };
+        if !said {
+            *principal = resource;
+        } else if !name.properties.is_empty() && !principal.deep_eq(&resource) {
+            let wanted = "what subject.properties says, since both are the same".to_owned();
+            return Err(ContextFault::at("resource.properties", wanted));
+        }
+        Ok(())
+    }
 }
 
-impl ResourceFacts<'_> {
+fn own_uid(nouns: &Nouns, name: &EntityName<'_>) -> Result<EntityUid, FactsFault> {
+    nouns.uid(name.kind, name.id).ok_or_else(|| FactsFault::Ours(format!("no entity type is called {}", name.kind)))
+}
+
+impl<'a> ResourceFacts<'a> {
     /// The entity type's name.
-    pub const fn kind(&self) -> &'static str {
+    pub const fn kind(&self) -> &'a str {
         match self {
             Self::Account(_) => "Account",
             Self::User(_) => "User",
             Self::Organization(_) => "Organization",
             Self::Dashboard => "Dashboard",
+            Self::Entity(name) => name.kind,
         }
     }
 }

@@ -1,19 +1,22 @@
 //! Files to [`Bundle`], or every diagnostic at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Effect, Entity, EntityUid, PolicySet, ResourceConstraint, Schema, SchemaFragment, ValidationMode,
-    Validator,
+    ActionConstraint, Effect, Entities, Entity, EntityUid, PolicySet, ResourceConstraint, Schema, SchemaFragment,
+    ValidationMode, Validator,
 };
 
 use super::analysis::TimeDependence;
-use super::context::{self, RESERVED, Shapes};
-use super::declarations::{Catalogue, Declarations};
-use super::entities::action_uid;
+use super::context::{Shapes, reserved};
+use super::declarations::{ActionDeclaration, Catalogue, Declarations};
+use super::entities::{DIRECTORY_KINDS, uid_of};
+use super::nouns::Nouns;
 use super::policies::{self, Loaded};
+use super::reads::Reads;
 use super::routes::Routes;
+use super::schema::{self, Declared};
 use super::source::{Files, Source, identify};
 use super::trial::CaseFile;
 use super::{Diagnostic, engine::Candidates};
@@ -31,6 +34,8 @@ pub struct Bundle {
     schema: String,
     cases: Vec<CaseFile>,
     warnings: Vec<Diagnostic>,
+    pub(super) nouns: Nouns,
+    provides: bool,
 }
 
 /// One action, with everything that an evaluation of it needs prepared.
@@ -38,6 +43,8 @@ pub struct Bundle {
 pub struct Action {
     /// The name.
     pub name: Arc<str>,
+    /// Entity types of its principal.
+    pub principals: Vec<Arc<str>>,
     /// Entity types of its resource; the first is the one that answers name.
     pub resources: Vec<Arc<str>>,
     /// Whether callers without an identity may be judged by policy.
@@ -52,6 +59,8 @@ pub struct Action {
     pub(super) time: TimeDependence,
     /// Whether a policy that can apply names an account by its id.
     pub names_accounts: bool,
+    /// What its outcomes may depend on.
+    pub reads: Reads,
 }
 
 impl Bundle {
@@ -59,7 +68,9 @@ impl Bundle {
     pub fn load(source: &Source) -> Result<Self, Vec<Diagnostic>> {
         let files = source.read()?;
         let mut faults = Vec::new();
-        let (declarations, declared) = Declarations::read(&files);
+        let fragments = read_fragments(&files, &mut faults);
+        let own: Vec<_> = fragments.iter().flat_map(|(_, json)| schema::own_actions(json)).collect();
+        let (declarations, declared) = Declarations::read(&files, &own);
         faults.extend(declared);
         let (policies, read) = policies::read(&files);
         faults.extend(read);
@@ -68,22 +79,28 @@ impl Bundle {
             Routes::default()
         });
         let cases = read_cases(&files, &mut faults);
-        let schema_text = schema_text(&files, &declarations);
-        let schema = read_schema(&files, &declarations, &schema_text, &mut faults);
-        let mut warnings = Vec::new();
-        if let Some((schema, _)) = &schema {
-            let (errors, mild) = validate(schema.clone(), &policies, &files);
-            faults.extend(errors);
-            warnings = mild;
-        }
-        let (Some((_, json)), true) = (schema, faults.is_empty()) else {
-            faults.sort();
-            faults.dedup();
-            return Err(faults);
+        let text = schema_text(&files, &declarations);
+        let fragments = fragments.into_iter().map(|(fragment, _)| fragment).collect();
+        let read = read_schema(fragments, &declarations, &text, &mut faults);
+        let Some((schema, json)) = read else { return Err(in_order(faults)) };
+        let (errors, warnings) = validate(schema.clone(), &policies, &files);
+        faults.extend(errors);
+        let mut declared = Declared::read(&json);
+        let contexts = std::mem::take(&mut declared.contexts);
+        let provides = declarations.directory_provides();
+        let (nouns, unsound) = Nouns::read(&files, &schema, declared, provides);
+        faults.extend(unsound);
+        let actions = match schema.action_entities() {
+            Ok(actions) => actions,
+            Err(error) => return Err(in_order(vec![Diagnostic::file("schema.cedarschema", &error.to_string())])),
         };
-        let shapes = context::shapes(&json);
+        if !faults.is_empty() {
+            return Err(in_order(faults));
+        }
+        let parts = Parts { policies: &policies, contexts, actions };
+        // The schema compiled, so every declared action is in it.
         let actions: Vec<Action> =
-            (declarations.actions.iter()).map(|declaration| Action::build(declaration, &shapes, &policies)).collect();
+            (declarations.actions.iter()).filter_map(|declaration| Action::build(declaration, &parts)).collect();
         let by_name = actions.iter().enumerate().map(|(index, action)| (Arc::clone(&action.name), index)).collect();
         Ok(Self {
             id: identify(&files).into(),
@@ -93,9 +110,11 @@ impl Bundle {
             by_name,
             by_id: policies.iter().enumerate().map(|(index, loaded)| (Arc::clone(&loaded.id), index)).collect(),
             policies,
-            schema: schema_text,
+            schema: text,
             cases,
             warnings,
+            nouns,
+            provides,
         })
     }
 
@@ -152,12 +171,39 @@ impl Bundle {
     pub fn action_named(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
+
+    /// All actions; a route's index is the place here.
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// Whether entities of this type come from the directory (people, accounts, organizations) and not from the
+    /// folder: so in every bundle whose `routes/` declare actions.
+    pub fn from_directory(&self, kind: &str) -> bool {
+        self.provides && DIRECTORY_KINDS.contains(&kind)
+    }
+
+    /// The entity type that a question means by a name: as the schema declares it, as its `@name` says, else without
+    /// case where only one type fits.
+    pub fn entity_type(&self, name: &str) -> Option<&Arc<str>> {
+        self.nouns.kind(name)
+    }
+
+    /// The ids that `entities.json` (or an enumeration of the schema) lists of an entity type, sorted.
+    pub fn listed_ids(&self, kind: &str) -> &[Arc<str>] {
+        self.nouns.ids(kind)
+    }
+
+    /// Whether a question may name this entity of the bundle's own: it is listed, or its type is left to requests.
+    pub fn admits(&self, kind: &str, id: &str) -> bool {
+        !self.from_directory(kind) && self.nouns.admits(kind, id)
+    }
 }
 
 impl Action {
     /// Whether the action reads this key of a question's context; what the server itself knows is not among them.
     pub fn reads(&self, key: &str) -> bool {
-        !RESERVED.contains(&key) && self.shapes.contains_key(key)
+        self.shapes.get(key).is_some_and(|field| !reserved(key, &field.shape))
     }
 
     /// Whether the action can act on this entity type.
@@ -165,14 +211,11 @@ impl Action {
         self.resources.iter().any(|one| &**one == kind)
     }
 
-    fn build(
-        declaration: &super::declarations::ActionDeclaration,
-        shapes: &std::collections::BTreeMap<String, Shapes>,
-        policies: &[Loaded],
-    ) -> Self {
-        let uid = action_uid(&declaration.name);
-        let groups: Vec<EntityUid> = declaration.groups.iter().map(|group| action_uid(group)).collect();
-        let entity = Entity::new_no_attrs(uid.clone(), groups.iter().cloned().collect());
+    fn build(declaration: &ActionDeclaration, parts: &Parts<'_>) -> Option<Self> {
+        let policies = parts.policies;
+        let uid = uid_of(&declaration.kind, &declaration.name)?;
+        let entity = parts.actions.get(&uid)?.clone();
+        let groups: HashSet<EntityUid> = parts.actions.ancestors(&uid)?.cloned().collect();
         let in_scope = |loaded: &Loaded, kind: &str| {
             let of_action = match loaded.policy.action_constraint() {
                 ActionConstraint::Any => true,
@@ -193,6 +236,7 @@ impl Action {
         let mut permits = Vec::new();
         let mut time = TimeDependence::Never;
         let mut names_accounts = false;
+        let mut reads = Reads::default();
         for kind in &resources {
             let chosen: Vec<usize> = (policies.iter().enumerate())
                 .filter(|(_, loaded)| in_scope(loaded, kind))
@@ -202,25 +246,54 @@ impl Action {
                 let Some(loaded) = policies.get(*index) else { continue };
                 time = time.and(&loaded.analysis.time);
                 names_accounts |= loaded.analysis.names_accounts;
+                reads.join(&loaded.analysis.reads);
                 if loaded.effect == Effect::Permit && !permits.contains(index) {
                     permits.push(*index);
                 }
             }
             candidates.insert(Arc::clone(kind), Arc::new(Candidates::new(policies, &chosen)));
         }
-        Self {
+        Some(Self {
             name: declaration.name.as_str().into(),
+            principals: declaration.principals.iter().map(|kind| Arc::from(kind.as_str())).collect(),
             resources,
             anonymous: declaration.anonymous,
             entity,
+            shapes: parts.contexts.get(&uid).cloned().unwrap_or_default(),
             uid,
-            shapes: shapes.get(&declaration.name).cloned().unwrap_or_default(),
             candidates,
             permits,
             time,
             names_accounts,
+            reads,
+        })
+    }
+}
+
+/// What the actions of a bundle are made of.
+struct Parts<'a> {
+    policies: &'a [Loaded],
+    contexts: HashMap<EntityUid, Shapes>,
+    /// Every action and group with its ancestors.
+    actions: Entities,
+}
+
+/// The folder's own schema files, each parsed, with its JSON form.
+fn read_fragments(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<(SchemaFragment, serde_json::Value)> {
+    let mut fragments = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".cedarschema")) {
+        let parsed = SchemaFragment::from_cedarschema_str(text)
+            .map_err(|error| Diagnostic::cedar(name, text, &error))
+            .and_then(|(fragment, _)| match fragment.clone().to_json_value() {
+                Ok(json) => Ok((fragment, json)),
+                Err(error) => Err(Diagnostic::file(name, &error.to_string())),
+            });
+        match parsed {
+            Ok(parsed) => fragments.push(parsed),
+            Err(fault) => faults.push(fault),
         }
     }
+    fragments
 }
 
 /// The whole schema: the folder's own files and the generated part.
@@ -231,27 +304,21 @@ fn schema_text(files: &Files, declarations: &Declarations) -> String {
 }
 
 fn read_schema(
-    files: &Files,
+    own: Vec<SchemaFragment>,
     declarations: &Declarations,
     whole: &str,
     faults: &mut Vec<Diagnostic>,
 ) -> Option<(Schema, serde_json::Value)> {
-    let own = files.iter().filter(|(name, _)| name.ends_with(".cedarschema"));
-    let generated = ("routes (generated actions)".to_owned(), declarations.to_schema());
-    let texts: Vec<(String, String)> =
-        own.map(|(name, text)| (name.clone(), text.clone())).chain([generated]).collect();
-    let mut fragments = Vec::new();
-    for (name, text) in &texts {
-        match SchemaFragment::from_cedarschema_str(text) {
-            Ok((fragment, _)) => fragments.push(fragment),
-            Err(error) => faults.push(Diagnostic::cedar(name, text, &error)),
+    let generated = declarations.to_schema();
+    let generated = match SchemaFragment::from_cedarschema_str(&generated) {
+        Ok((fragment, _)) => fragment,
+        Err(error) => {
+            faults.push(Diagnostic::cedar("routes (generated actions)", &generated, &error));
+            return None;
         }
-    }
-    if fragments.len() < texts.len() {
-        return None;
-    }
+    };
     let json = SchemaFragment::from_cedarschema_str(whole).ok().and_then(|(whole, _)| whole.to_json_value().ok());
-    match (Schema::from_schema_fragments(fragments), json) {
+    match (Schema::from_schema_fragments(own.into_iter().chain([generated])), json) {
         (Ok(schema), Some(json)) => Some((schema, json)),
         (Ok(_), None) => {
             faults.push(Diagnostic::file("schema.cedarschema", "cannot be joined with the generated actions"));
@@ -286,6 +353,12 @@ fn validate(schema: Schema, policies: &[Loaded], files: &Files) -> (Vec<Diagnost
     let errors = outcome.validation_errors().map(|error| diagnose(error.policy_id(), error)).collect();
     let warnings = outcome.validation_warnings().map(|warning| diagnose(warning.policy_id(), warning)).collect();
     (once(errors), once(warnings))
+}
+
+fn in_order(mut faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    faults.sort();
+    faults.dedup();
+    faults
 }
 
 fn read_cases(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<CaseFile> {

@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::path::{CanonicalPath, decode};
 
 /// Which part of the path names the resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The account in the `accountId` parameter.
     Account,
@@ -19,6 +20,35 @@ pub enum Target {
     User,
     /// The principal's organization: an endpoint without an account in its path.
     Organization,
+    /// An entity of the bundle's own of this type, in the parameter named after it: `Document` in `{documentId}`.
+    Entity(Arc<str>),
+}
+
+impl Target {
+    /// The target of an entity type.
+    pub fn of(kind: &str) -> Self {
+        match kind {
+            "Account" => Self::Account,
+            "User" => Self::User,
+            "Organization" | "Dashboard" => Self::Organization,
+            other => Self::Entity(other.into()),
+        }
+    }
+
+    /// The parameter that names it, with its braces.
+    fn parameter(&self) -> Option<String> {
+        match self {
+            Self::Account => Some("{accountId}".into()),
+            Self::User => Some("{userId}".into()),
+            Self::Organization => None,
+            Self::Entity(kind) => {
+                let base = kind.rsplit_once("::").map_or(&**kind, |(_, base)| base);
+                let mut letters = base.chars();
+                let first = letters.next().map(|c| c.to_ascii_lowercase());
+                Some(format!("{{{}{}Id}}", first.map_or_else(String::new, String::from), letters.as_str()))
+            }
+        }
+    }
 }
 
 /// One endpoint of the catalogue, before its base paths are multiplied out.
@@ -111,12 +141,8 @@ impl Routes {
         if path.segments().count() > DEEPEST {
             return Err(here("more than 32 segments"));
         }
-        let wanted = match endpoint.target {
-            Target::Account => Some("{accountId}"),
-            Target::User => Some("{userId}"),
-            Target::Organization => None,
-        };
-        let target_depth = wanted.and_then(|name| path.segments().position(|segment| segment == name));
+        let wanted = endpoint.target.parameter();
+        let target_depth = wanted.as_ref().and_then(|name| path.segments().position(|segment| segment == name));
         if let (Some(name), None) = (wanted, target_depth) {
             return Err(here(&format!("the path has no parameter `{name}` for its resource")));
         }
@@ -284,7 +310,7 @@ impl Search<'_> {
             Some(depth) => decode(self.segments.get(depth)?)?,
             None => String::new(),
         };
-        Some(Matched { action: endpoint.action, target: endpoint.target, id })
+        Some(Matched { action: endpoint.action, target: endpoint.target.clone(), id })
     }
 }
 

@@ -93,8 +93,8 @@ pub enum Asking {
     Inline(Box<PersonCase>),
 }
 
-/// The resource of a question by action.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The resource of a question by action, or an entity that asks.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceCase {
     /// Entity type.
@@ -102,6 +102,9 @@ pub struct ResourceCase {
     pub kind: String,
     /// Id.
     pub id: String,
+    /// What the question says of it.
+    #[serde(default)]
+    pub properties: toml::Table,
 }
 
 /// One question with its expected answer.
@@ -116,6 +119,8 @@ pub struct Case {
     pub user: Option<String>,
     /// Or the caller's `Authorization` header.
     pub authorization: Option<String>,
+    /// Or an entity of the bundle's own.
+    pub subject: Option<ResourceCase>,
     /// `METHOD path`; `{me}` stands for the asking person's username.
     pub request: Option<String>,
     /// The host of the request.
@@ -124,6 +129,9 @@ pub struct Case {
     pub action: Option<String>,
     /// With its resource.
     pub resource: Option<ResourceCase>,
+    /// What the question says of the action.
+    #[serde(default)]
+    pub properties: toml::Table,
     /// `api` (default) or `dashboard`.
     pub channel: Option<String>,
     /// The question's context.
@@ -152,9 +160,10 @@ impl CaseFile {
 
 impl Case {
     fn check(&self) -> Result<(), &'static str> {
-        let subjects = [self.person.is_some(), self.user.is_some(), self.authorization.is_some()];
+        let subjects =
+            [self.person.is_some(), self.user.is_some(), self.authorization.is_some(), self.subject.is_some()];
         if subjects.iter().filter(|given| **given).count() != 1 {
-            return Err("needs exactly one of person, user and authorization");
+            return Err("needs exactly one of person, user, authorization and subject");
         }
         if self.request.is_some() == self.action.is_some() {
             return Err("needs exactly one of request and action");

@@ -13,7 +13,7 @@ use super::life;
 use super::respond::date_time;
 use super::schema::{Resource, ResourceKind};
 use super::state::{GroupState, UserState, read_document, read_state, write_text};
-use super::{Scim, Written, store_failure};
+use super::{Scim, store_failure};
 use crate::domain::{Image, Number};
 use crate::store::{Content, IndexEntry, Kind, Outcome, Record};
 
@@ -85,9 +85,9 @@ impl<State: External> Draft<State> {
     }
 
     /// What the writer sent in vain.
-    fn marks(&self, rights: Vec<Mark>) -> Vec<Mark> {
+    fn marks(&self, rights: &[Mark]) -> Vec<Mark> {
         let unknown = self.ignored.iter().map(|name| Mark::new(name, "", MarkReason::UnknownAttribute));
-        rights.into_iter().chain(unknown).collect()
+        rights.iter().cloned().chain(unknown).collect()
     }
 
     /// Text of the document.
@@ -109,6 +109,8 @@ impl Scim {
         let accounts = self.accounts(wall, account_ids(&draft.document, USER_EXTENSION)).await?;
         let rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
+        let marked = draft.marks(&rights.marked);
+        wall.journal.mark(&marked);
         draft.state.claims.clone_from(&rights.claims);
         let state = &draft.state;
         let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
@@ -122,7 +124,7 @@ impl Scim {
             image: Some(Image::User(image)),
             deleted,
         };
-        Ok((content, draft.marks(rights.marked)))
+        Ok((content, marked))
     }
 
     /// Everything that the store keeps of a group beside its members.
@@ -136,6 +138,8 @@ impl Scim {
         let accounts = self.accounts(wall, account_ids(&draft.document, GROUP_EXTENSION)).await?;
         let rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
+        let marked = draft.marks(&rights.marked);
+        wall.journal.mark(&marked);
         draft.state.claims.clone_from(&rights.claims);
         let image = image::group_image(id, wall.number, &draft.document, &rights);
         let content = Content {
@@ -146,7 +150,7 @@ impl Scim {
             image: Some(Image::Group(image)),
             deleted: false,
         };
-        Ok((content, draft.marks(rights.marked)))
+        Ok((content, marked))
     }
 
     /// The numbers of those accounts that this organization has.
@@ -231,13 +235,13 @@ fn refuse_marks(limits: &Limits, marked: &[Mark]) -> Result<(), ScimError> {
 }
 
 /// One line for the log; the values may be personal and stay out of it.
-pub(super) fn log_marks(writer: &str, written: &Written) {
-    if !written.marks.is_empty() {
-        let attributes: BTreeSet<&str> = written.marks.iter().map(|mark| mark.attribute.as_str()).collect();
+pub(super) fn log_marks(writer: &str, id: &str, marked: &[Mark]) {
+    if !marked.is_empty() {
+        let attributes: BTreeSet<&str> = marked.iter().map(|mark| mark.attribute.as_str()).collect();
         tracing::warn!(
             writer,
-            resource = written.record.id,
-            marks = written.marks.len(),
+            resource = id,
+            marks = marked.len(),
             ?attributes,
             "something was sent that grants nothing"
         );

@@ -16,6 +16,7 @@
 //! body = '{"userName": "jdoe"}'
 //! status = 201                                # or a list of those that are fine
 //! expect = '{"userName": "jdoe"}'             # a part of the answer
+//! detail = 'userName is required'             # of an error, without the event's id
 //! expect_headers = { location = "*" }         # `*`: any value
 //! absent = ["/password"]                      # JSON pointers that must lead nowhere
 //! capture = { user_id = "/id", tag = "header:etag" }
@@ -67,6 +68,9 @@ pub struct Step {
     /// JSON that the answer must contain: objects may have more members, arrays must have as many elements.
     #[serde(default)]
     pub expect: Option<String>,
+    /// The sentence that the answer's `detail` must hold, up to the id of the event that follows it.
+    #[serde(default)]
+    pub detail: Option<String>,
     /// Headers that the answer must have.
     #[serde(default)]
     pub expect_headers: BTreeMap<String, String>,
@@ -225,6 +229,13 @@ impl Step {
             let expect: Value = serde_json::from_str(&fill(expect, variables)?).map_err(|error| error.to_string())?;
             contains(&body, &expect, "")?;
         }
+        if let Some(detail) = &self.detail {
+            let detail = fill(detail, variables)?;
+            let found = body.get("detail").and_then(Value::as_str).unwrap_or_default();
+            if found.split_once(" (event ").map_or(found, |(sentence, _)| sentence) != detail {
+                return Err(format!("the detail should be `{detail}`"));
+            }
+        }
         if let Some(there) = self.absent.iter().find(|pointer| body.pointer(pointer).is_some()) {
             return Err(format!("there should be nothing at {there}"));
         }
@@ -330,6 +341,7 @@ mod tests {
             ("status = 200\nexpect = '{\"b\": 2}'", "/b is missing"),
             ("status = 200\nexpect = '{\"l\": [1]}'", "/l has 2 elements"),
             ("status = 200\nabsent = [\"/a\"]", "nothing at /a"),
+            ("status = 200\ndetail = \"x\"", "the detail should be `x`"),
             ("status = 200\nexpect_headers = { y = \"*\" }", "the header y"),
             ("status = 200\ncapture = { z = \"/z\" }", "something at /z"),
             ("status = 200\nheaders = { a = \"${none}\" }", "no variable none"),

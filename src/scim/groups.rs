@@ -3,7 +3,7 @@
 use super::caller::{Caller, Wall};
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::{GROUP_EXTENSION, Limits, Mark};
+use super::image::{GROUP_EXTENSION, Limits};
 use super::members::MemberPlan;
 use super::patch::{self, MemberOperation};
 use super::query::{Precondition, Wanted};
@@ -117,7 +117,7 @@ impl Scim {
         let record = self.living(wall, Kind::Group, id).await?;
         precondition.check(record.version)?;
         let expected = precondition.is_set().then_some(record.version);
-        Ok(self.commit(vec![Step::Remove { number: record.number, expected }]).await?.revision)
+        Ok(self.commit(wall, vec![Step::Remove { number: record.number, expected }]).await?.revision)
     }
 
     /// Makes a group with its members in one transaction.
@@ -143,16 +143,17 @@ impl Scim {
             // Nobody knows the new group yet, so that its members cannot hold it: no ring to look for.
             steps.push(Step::Members { group: CREATED, expected: None, add: members, remove: Vec::new() });
         }
-        let made = match self.commit(steps).await {
-            Ok(committed) => last_written(&committed, &id, wall, document, state, marked),
+        let made = match self.commit(wall, steps).await {
+            Ok(committed) => {
+                log_marks(&limits.writer, &id, &marked);
+                last_written(&committed, &id, wall, document, state)
+            }
             Err(failure) => Err(failure),
         };
-        let written = made.map_err(|failure| match failure {
+        made.map_err(|failure| match failure {
             Failure::Raced => ScimError::invalid_value("a member has just been deleted; create it first"),
             Failure::Refused(error) => error,
-        })?;
-        log_marks(&limits.writer, &written);
-        Ok(written)
+        })
     }
 
     /// Read, change, write; again where somebody else wrote in between and the client named no version.
@@ -168,10 +169,7 @@ impl Scim {
         let _turn = self.stripe(number).await;
         for _ in 0..ATTEMPTS {
             match self.try_change_group(wall, limits, id, precondition, change).await {
-                Ok(written) => {
-                    log_marks(&limits.writer, &written);
-                    return Ok(written);
-                }
+                Ok(written) => return Ok(written),
                 Err(Failure::Raced) => {}
                 Err(Failure::Refused(error)) => return Err(error),
             }
@@ -209,10 +207,11 @@ impl Scim {
             steps.push(Step::Members { group: record.number, expected, add: plan.add, remove: plan.remove });
         }
         if steps.is_empty() {
-            return Ok(Written { record, revision: self.revision().await?, marks: marked });
+            return Ok(Written { record, revision: self.revision().await? });
         }
-        let committed = self.commit(steps).await?;
-        last_written(&committed, id, wall, document, state, marked)
+        let committed = self.commit(wall, steps).await?;
+        log_marks(&limits.writer, id, &marked);
+        last_written(&committed, id, wall, document, state)
     }
 
     async fn check_nesting_of(&self, group: &Record, plan: &MemberPlan) -> Result<(), ScimError> {
@@ -227,13 +226,12 @@ fn last_written(
     wall: &Wall,
     document: String,
     state: String,
-    marks: Vec<Mark>,
 ) -> Result<Written, Failure> {
     let last = crate::store::Committed {
         revision: committed.revision,
         outcomes: committed.outcomes.last().cloned().into_iter().collect(),
     };
-    written(&last, marks, |outcome| record_after(Kind::Group, id, &wall.id, document, state, outcome))
+    written(&last, |outcome| record_after(Kind::Group, id, &wall.id, document, state, outcome))
 }
 
 fn check_name(draft: &Draft<GroupState>) -> Result<(), ScimError> {

@@ -6,7 +6,7 @@ use super::caller::{Caller, Wall};
 use super::connection::UsernameChange;
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::{Limits, Mark};
+use super::image::Limits;
 use super::life::{self, change_login, check_user_name, external_key, username_key};
 use super::patch::{self, Operation};
 use super::query::{Precondition, Wanted};
@@ -128,7 +128,7 @@ impl Scim {
         let (content, _) = self.user_content(caller.wall(), &caller.limits(), id, &mut draft, true).await?;
         let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(number).await?);
-        Ok(self.commit(steps).await?.revision)
+        Ok(self.commit(caller.wall(), steps).await?.revision)
     }
 
     /// Steps that take somebody out of every group.
@@ -157,10 +157,7 @@ impl Scim {
                 None => self.try_create(wall, writer, resource, facts).await,
             };
             match attempt {
-                Ok(written) => {
-                    log_marks(writer.name(), &written);
-                    return Ok(written);
-                }
+                Ok(written) => return Ok(written),
                 Err(Failure::Raced) => {}
                 Err(Failure::Refused(error)) => return Err(error),
             }
@@ -211,8 +208,9 @@ impl Scim {
         let (content, marked) = self.user_content(wall, &writer.limits, &id, &mut draft, false).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
-        let committed = self.commit(vec![create]).await?;
-        written(&committed, marked, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
+        let committed = self.commit(wall, vec![create]).await?;
+        log_marks(writer.name(), &id, &marked);
+        written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
     }
 
     /// The same id, the next version, and only the rights that this create gives. An administrative lock stays: it is
@@ -239,8 +237,9 @@ impl Scim {
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(record.number).await?);
-        let committed = self.commit(steps).await?;
-        written(&committed, marked, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
+        let committed = self.commit(wall, steps).await?;
+        log_marks(writer.name(), &record.id, &marked);
+        written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
     }
 
     /// Read, change, write; again where somebody else wrote in between and the client named no version.
@@ -256,10 +255,7 @@ impl Scim {
         let _turn = self.stripe(number).await;
         for _ in 0..ATTEMPTS {
             match self.try_change_user(wall, writer, id, precondition, change).await {
-                Ok(written) => {
-                    log_marks(writer.name(), &written);
-                    return Ok(written);
-                }
+                Ok(written) => return Ok(written),
                 Err(Failure::Raced) => {}
                 Err(Failure::Refused(error)) => return Err(error),
             }
@@ -285,24 +281,24 @@ impl Scim {
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
         let (content, marked) = self.user_content(wall, &writer.limits, id, &mut draft, false).await?;
         if content.document == record.document && content.state == record.state {
-            return Ok(Written { record, revision: self.revision().await?, marks: marked });
+            return Ok(Written { record, revision: self.revision().await? });
         }
         let (document, state) = (content.document.clone(), content.state.clone());
         let step = Step::Replace { number: record.number, expected: Some(record.version), content };
-        let committed = self.commit(vec![step]).await?;
-        written(&committed, marked, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
+        let committed = self.commit(wall, vec![step]).await?;
+        log_marks(writer.name(), id, &marked);
+        written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
     }
 }
 
 /// The record after the first step of a transaction.
 pub(super) fn written(
     committed: &crate::store::Committed,
-    marks: Vec<Mark>,
     record: impl FnOnce(&crate::store::Outcome) -> Record,
 ) -> Result<Written, Failure> {
     let outcome =
         committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
-    Ok(Written { record: record(outcome), revision: committed.revision, marks })
+    Ok(Written { record: record(outcome), revision: committed.revision })
 }
 
 /// PUT: what is not in the body is gone, except that an absent `active` leaves the person as active as before (a PUT

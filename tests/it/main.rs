@@ -7,11 +7,14 @@
     reason = "a test fails by panic"
 )]
 
+mod authzen;
 mod bad_input;
+mod bundles;
 mod conversation;
 mod coverage;
 mod crash;
 mod decisions;
+mod dialects;
 mod house;
 mod model;
 mod readme;

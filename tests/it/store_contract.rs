@@ -2,6 +2,7 @@
 //! SQLite. What only SQLite can do (refuse, survive, be damaged) stands apart.
 
 mod differential;
+mod events;
 mod log;
 mod members;
 mod queries;

@@ -1,0 +1,193 @@
+//! What a question names, looked up: the action and its target in the bundle, and who asks in the directory or among
+//! the bundle's own entities. Judges nothing beyond "there is no such thing".
+
+use std::sync::Arc;
+
+use super::{PersonName, View};
+use crate::directory::Person;
+use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
+use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
+use crate::token::Identity;
+
+/// What the question is about, found in the catalogue.
+pub(super) struct Found<'a> {
+    pub(super) index: usize,
+    pub(super) action: &'a Action,
+    pub(super) target: Target,
+    /// The target's id; `None` where none was named.
+    pub(super) id: Option<String>,
+    pub(super) dashboard: bool,
+    /// What the question says of the resource.
+    pub(super) resource: &'a [(String, ContextValue)],
+    /// What the question says of the action.
+    pub(super) properties: &'a [(String, ContextValue)],
+}
+
+/// Who asks.
+pub(super) enum Who<'a> {
+    /// A caller without an identity.
+    Nobody,
+    /// A person of the directory.
+    Person(&'a Person),
+    /// An entity of the bundle's own, by the full name of its type.
+    Entity(EntityName<'a>),
+}
+
+impl<'a> Who<'a> {
+    pub(super) const fn person(&self) -> Option<&'a Person> {
+        match self {
+            Self::Person(person) => Some(person),
+            Self::Nobody | Self::Entity(_) => None,
+        }
+    }
+}
+
+/// A deny that no policy was asked about.
+pub(super) struct Denied {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+pub(super) fn denied(reason: Reason, message: impl Into<String>) -> Denied {
+    Denied { reason, message: message.into() }
+}
+
+/// Finds action and target of what is asked.
+pub(super) fn find<'a>(bundle: &'a Bundle, asked: &Asked<'a>, strict_hosts: bool) -> Result<Found<'a>, Denied> {
+    let no_route = |message: String| denied(Reason::NoRoute, message);
+    let malformed = |message: String| denied(Reason::MalformedRequest, message);
+    let missing = || no_route("the catalogue is inconsistent".into());
+    match *asked {
+        Asked::Request { method, host, path } => {
+            let canonical = CanonicalPath::parse(path).map_err(|fault| malformed(fault.to_string()))?;
+            let matched = bundle.routes().find(method, host, canonical, strict_hosts).map_err(|none| match none {
+                NoRoute::Path => no_route("no endpoint of the catalogue has this path".into()),
+                NoRoute::Method(others) => {
+                    no_route(format!("no endpoint answers this method here; this path answers {}", others.join(", ")))
+                }
+            })?;
+            let action = bundle.action(matched.action).ok_or_else(missing)?;
+            let id = (matched.target != Target::Organization).then_some(matched.id);
+            let (index, target) = (matched.action, matched.target);
+            Ok(Found { index, action, target, id, dashboard: false, resource: &[], properties: &[] })
+        }
+        Asked::Action { action: name, properties, resource } => {
+            let index =
+                bundle.action_named(name).ok_or_else(|| no_route("no action of the catalogue has this name".into()))?;
+            let action = bundle.action(index).ok_or_else(missing)?;
+            let own = action.resources.first().map_or("", |kind| &**kind);
+            let kind = match resource {
+                None => own,
+                Some(named) => match bundle.entity_type(named.kind) {
+                    Some(kind) if action.applies_to(kind) => kind,
+                    Some(_) | None => {
+                        let kinds: Vec<&str> = action.resources.iter().map(|kind| &**kind).collect();
+                        return Err(malformed(format!("{name} acts on {}", kinds.join(" or "))));
+                    }
+                },
+            };
+            let target = if bundle.from_directory(kind) { Target::of(kind) } else { Target::Entity(kind.into()) };
+            // Entering the dashboard is the one action that says its channel by itself.
+            let dashboard = own == "Dashboard" && bundle.from_directory(own);
+            let id = resource.map(|named| named.id.to_owned());
+            let resource = resource.map_or(&[][..], |named| named.properties);
+            Ok(Found { index, action, target, id, dashboard, resource, properties })
+        }
+    }
+}
+
+impl View<'_> {
+    /// Who asks, and whether the action is for such a one at all.
+    pub(super) fn who<'a>(&'a self, subject: Subject<'a>, action: &Action, now: Timestamp) -> Result<Who<'a>, Denied> {
+        let who = self.asking(subject, action, now)?;
+        let kind = match &who {
+            Who::Nobody => "Anonymous",
+            Who::Person(_) => "User",
+            Who::Entity(name) => name.kind,
+        };
+        if action.principals.iter().any(|one| &**one == kind) {
+            return Ok(who);
+        }
+        let kinds: Vec<&str> = action.principals.iter().map(|kind| &**kind).collect();
+        let message = format!("{} is for a {}, not for a {kind}", action.name, kinds.join(" or a "));
+        Err(denied(Reason::NoRoute, message))
+    }
+
+    fn asking<'a>(&'a self, subject: Subject<'a>, action: &Action, now: Timestamp) -> Result<Who<'a>, Denied> {
+        let unknown = |what: &str| denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"));
+        let bundle = &self.serving.bundle;
+        let people = action.principals.iter().any(|kind| bundle.from_directory(kind));
+        let person = match subject {
+            Subject::User(name) if people => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
+            Subject::Id(id) if people => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
+            Subject::User(name) | Subject::Id(name) => {
+                return self.own(name, action).map(Who::Entity).ok_or_else(|| unknown("of this name"));
+            }
+            Subject::Authorization(header) => {
+                let identity = (self.authz.verifier.verify(header, now))
+                    .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
+                let Identity(name) = &identity;
+                let known = if people {
+                    self.named(name).map(|person| Who::Person(person))
+                } else {
+                    self.own(name, action).map(Who::Entity)
+                };
+                return known.ok_or_else(|| unknown("named by this credential"));
+            }
+            Subject::Entity(name) => {
+                let kind = bundle.entity_type(name.kind).ok_or_else(|| unknown("of this type"))?;
+                if !bundle.from_directory(kind) {
+                    let admitted = bundle.admits(kind, name.id).then_some(Who::Entity(EntityName { kind, ..name }));
+                    return admitted.ok_or_else(|| unknown("of this type and id"));
+                }
+                let person = if &**kind == "User" { self.named(name.id) } else { None };
+                person.ok_or_else(|| unknown("of this id or username"))?
+            }
+        };
+        Ok(Who::Person(person))
+    }
+
+    /// Username and id of the person whom a subject names, where it names one.
+    pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
+        let bundle = &self.serving.bundle;
+        let person = match subject {
+            Subject::User(name) => self.snapshot.user(name)?,
+            Subject::Id(id) => self.snapshot.user_by_id(id)?,
+            Subject::Authorization(header) => {
+                let Identity(name) = self.authz.verifier.verify(header, self.authz.clock.now()).ok()?;
+                self.named(&name)?
+            }
+            Subject::Entity(name) => {
+                let kind = bundle.entity_type(name.kind).filter(|kind| &***kind == "User")?;
+                if !bundle.from_directory(kind) {
+                    return None;
+                }
+                self.named(name.id)?
+            }
+        };
+        Some(PersonName { username: person.username().to_owned(), id: person.id() })
+    }
+
+    /// The one listed entity of this id that may ask for the action.
+    fn own(&self, id: &str, action: &Action) -> Option<EntityName<'_>> {
+        let bundle = &self.serving.bundle;
+        let mut found = None;
+        for kind in action.principals.iter().filter_map(|kind| bundle.entity_type(kind)) {
+            if let Ok(at) = bundle.listed_ids(kind).binary_search_by(|known| (**known).cmp(id)) {
+                let id = bundle.listed_ids(kind).get(at)?;
+                if found.replace(EntityName::new(kind, id)).is_some() {
+                    return None;
+                }
+            }
+        }
+        found
+    }
+
+    /// A person by id, username or login. A text that is one person's id and another's name means nobody.
+    pub(super) fn named(&self, text: &str) -> Option<&Arc<Person>> {
+        match (self.snapshot.user_by_id(text), self.snapshot.user(text)) {
+            (Some(one), Some(other)) if one.number != other.number => None,
+            (one, other) => one.or(other),
+        }
+    }
+}
