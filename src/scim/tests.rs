@@ -4,6 +4,7 @@
 mod dialects;
 mod doors;
 mod groups;
+mod life;
 mod lists;
 mod operators;
 mod races;
