@@ -23,6 +23,7 @@
 pub mod events;
 mod limits;
 pub mod memory;
+mod search;
 pub mod sqlite;
 
 use std::future::Future;
@@ -32,7 +33,8 @@ use std::sync::Arc;
 use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
 pub use events::{Event, EventQuery, LoggedEvent, Retention};
-pub use limits::{MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+pub use limits::{MAX_ABOVE, MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+pub use search::{Above, Found, Page, Position};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -305,17 +307,6 @@ pub enum Predicate {
     HasGroups,
 }
 
-/// Which part of the result is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// How many to leave out at the beginning.
-    pub offset: u64,
-    /// How many at most.
-    pub count: u64,
-    /// Only resources whose number is greater: the key of cursor paging, for unsorted queries.
-    pub after: Option<Number>,
-}
-
 /// A search over one kind within one organization.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -335,15 +326,6 @@ pub struct Query {
 
 /// A member as listings show it: its number, kind and id.
 pub type Member = (Number, Kind, String);
-
-/// What a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The part that was asked for.
-    pub records: Vec<Record>,
-    /// How many there are in all, whatever the page.
-    pub total: u64,
-}
 
 /// Where the ledger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,12 +349,11 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
-/// Receives the state at one revision, piece by piece, for a start.
-pub trait Projection {
-    /// A resource's newest image.
-    fn image(&mut self, number: Number, image: Image);
-    /// A membership.
-    fn member(&mut self, group: Number, member: Number);
+/// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
+pub trait Projection: Send {
+    /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
+    /// What has no image has no place here, nor in groups.
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
 }
 
 /// Why a store could not do it.
@@ -440,6 +421,10 @@ pub trait Store: Send + Sync {
     /// The groups that this resource is a direct member of, by number.
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
+    /// Every group that each of these is in, directly or through other groups, by one read however many they are. By
+    /// member, the direct ones first, then by number. At most [`MAX_ABOVE`].
+    fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>>;
+
     /// Which of these are direct members of the group, in the order given.
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>>;
 
@@ -455,8 +440,8 @@ pub trait Store: Send + Sync {
     /// The facts of [`Step::Note`] whose keys begin with this, by key.
     fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
 
-    /// Walks the state of everybody at one revision, which it answers. Images come in the order of numbers and
-    /// before memberships. Blocking: for the start, before anything serves.
+    /// Walks the state of everybody at one revision, which it answers. Resources come in the order of
+    /// their numbers. Blocking: for the start, before anything serves.
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError>;
 
     /// Reads everything and verifies the hash chain and the engine's own structures. Blocking.

@@ -7,7 +7,7 @@ use super::{PersonName, View};
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
-use crate::token::Identity;
+use crate::token::{CredentialFault, Identity, NamedBy};
 
 /// What the question is about, found in the catalogue.
 pub(super) struct Found<'a> {
@@ -123,14 +123,13 @@ impl View<'_> {
             Subject::User(name) | Subject::Id(name) => {
                 return self.own(name, action).map(Who::Entity).ok_or_else(|| unknown("of this name"));
             }
-            Subject::Authorization(header) => {
-                let identity = (self.authz.verifier.verify(header, now))
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
+                let identity = (self.identity(subject, now))
                     .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let Identity(name) = &identity;
                 let known = if people {
-                    self.named(name).map(|person| Who::Person(person))
+                    self.identified(&identity).map(|person| Who::Person(person))
                 } else {
-                    self.own(name, action).map(Who::Entity)
+                    self.own(&identity.name, action).map(Who::Entity)
                 };
                 return known.ok_or_else(|| unknown("named by this credential"));
             }
@@ -153,9 +152,8 @@ impl View<'_> {
         let person = match subject {
             Subject::User(name) => self.snapshot.user(name)?,
             Subject::Id(id) => self.snapshot.user_by_id(id)?,
-            Subject::Authorization(header) => {
-                let Identity(name) = self.authz.verifier.verify(header, self.authz.clock.now()).ok()?;
-                self.named(&name)?
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
+                self.identified(&self.identity(subject, self.authz.clock.now()).ok()?)?
             }
             Subject::Entity(name) => {
                 let kind = bundle.entity_type(name.kind).filter(|kind| &***kind == "User")?;
@@ -166,6 +164,27 @@ impl View<'_> {
             }
         };
         Some(PersonName { username: person.username().to_owned(), id: person.id() })
+    }
+
+    /// Whom a credential names, once it is verified.
+    fn identity(&self, subject: Subject<'_>, now: Timestamp) -> Result<Identity, CredentialFault> {
+        let verifier = &self.authz.verifier;
+        match subject {
+            Subject::Authorization(header) => verifier.verify(header, now),
+            Subject::Claims(claims) => verifier.identify(claims, now),
+            Subject::Principal(name) => verifier.identify_principal(name),
+            Subject::User(_) | Subject::Id(_) | Subject::Entity(_) => Err(CredentialFault::NotBearer),
+        }
+    }
+
+    /// The person whom a verified credential names, looked up anew each time: what was verified a moment ago grants
+    /// nothing to somebody who has gone since.
+    fn identified(&self, identity: &Identity) -> Option<&Arc<Person>> {
+        match &identity.by {
+            NamedBy::Username => self.snapshot.user(&identity.name),
+            NamedBy::Id => self.snapshot.user_by_id(&identity.name),
+            NamedBy::ExternalId { connection } => self.snapshot.user_by_external_id(connection, &identity.name),
+        }
     }
 
     /// The one listed entity of this id that may ask for the action.

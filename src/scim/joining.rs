@@ -30,7 +30,7 @@ impl Scim {
         }
         let mut beyond = excess(limits, claims);
         if let (None, Some(number)) = (&beyond, group) {
-            for (above, _) in self.groups_above(number).await? {
+            for above in self.groups_above(number).await? {
                 let state: GroupState = read_state(&above)?;
                 beyond = beyond.or_else(|| excess(limits, &state.claims));
             }

@@ -12,7 +12,7 @@ use super::discovery::refuse_filter;
 use super::error::ScimError;
 use super::image::ACCOUNT_ENTITLEMENT;
 use super::list::{list_response, query_failure};
-use super::query::Listing;
+use super::query::{Listing, Start};
 use super::respond::body;
 use super::{Scim, store_failure};
 use crate::http::{Request, Response, StatusCode};
@@ -109,8 +109,12 @@ impl Scim {
         request: &Request,
     ) -> Result<Response, ScimError> {
         refuse_filter(request)?;
-        let listing = Listing::read(&request.query_pairs(), self.most_results())?;
-        let offset = listing.start - 1;
+        let listing = Listing::read(&request.query_pairs(), self.page_sizes())?;
+        let start = match listing.start {
+            Start::Index(start) => start,
+            Start::Cursor(_) => return Err(ScimError::invalid_cursor("this list takes no cursor; use startIndex")),
+        };
+        let offset = start - 1;
         let (total, resources) = match kind {
             Grantable::Role => page(self.roles(caller), offset, listing.count),
             Grantable::Entitlement => match &caller.settings().accounts {
@@ -118,7 +122,7 @@ impl Scim {
                 None => self.accounts_page(caller, offset, listing.count).await?,
             },
         };
-        Ok(list_response(total, listing.start, resources))
+        Ok(list_response(total, start, resources))
     }
 
     /// GET /Roles/{id} and /Entitlements/{id}
@@ -178,7 +182,7 @@ impl Scim {
             page: Page { offset, count, after: None },
         };
         let found = self.store.query(query).await.map_err(query_failure)?;
-        Ok((found.total, found.records.iter().map(|record| self.entitlement(record)).collect()))
+        Ok((found.total.unwrap_or_default(), found.records.iter().map(|record| self.entitlement(record)).collect()))
     }
 
     fn entitlement(&self, account: &Record) -> Value {

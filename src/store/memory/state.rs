@@ -65,11 +65,9 @@ impl State {
     pub(super) fn project(&self, into: &mut dyn Projection) {
         for entry in self.entries() {
             if let Some(image) = &entry.image {
-                into.image(entry.record.number, image.clone());
+                let groups: Vec<Number> = self.groups_of(entry.record.number).collect();
+                into.resource(entry.record.number, image.clone(), &groups);
             }
-        }
-        for &(group, member) in &self.memberships {
-            into.member(group, member);
         }
     }
 
