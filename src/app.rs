@@ -28,7 +28,7 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::{EventRetention, Scim};
+use crate::scim::{EventRetention, RoleSource, Scim};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
 use crate::telemetry::{Health, LogGuard, Metrics};
@@ -141,7 +141,8 @@ impl App {
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
-        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
+        let scim = scim.counted_by(Arc::clone(&metrics)).retaining(retention).with_roles(role_source(&reloader));
+        let scim = Arc::new(scim);
         metrics.provisioning(provisioning::figures(&scim));
         let health = Arc::new(keys.concern(certificates.concern(health(&reloader, &integrity, &scim))));
         if config.gate.credentials.is_empty() {
@@ -356,6 +357,17 @@ fn table(router: Router) -> Result<Arc<RouteTable>, StartError> {
     router.build().map(Arc::new).map_err(|error| StartError::Internal(error.to_string()))
 }
 
+/// Names and descriptions.
+fn named(all: &[crate::policy::Named]) -> Vec<(String, String)> {
+    all.iter().map(|named| (named.name.clone(), named.description.clone())).collect()
+}
+
+/// The roles of the bundle in force.
+fn role_source(reloader: &Arc<policy::Reloader>) -> RoleSource {
+    let serving = Arc::clone(reloader);
+    Arc::new(move || named(&serving.serving().catalogue().roles))
+}
+
 fn manage(
     store: Arc<dyn Store>,
     scim: &Arc<Scim>,
@@ -363,9 +375,6 @@ fn manage(
     operator_token: &str,
     reloader: &Arc<policy::Reloader>,
 ) -> Result<Manage, StartError> {
-    let named = |all: &[crate::policy::Named]| {
-        all.iter().map(|named| (named.name.clone(), named.description.clone())).collect()
-    };
     let serving = Arc::clone(reloader);
     let catalogue = move || {
         let catalogue = serving.serving();

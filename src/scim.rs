@@ -12,12 +12,15 @@ pub mod connection;
 mod content;
 pub mod conversation;
 mod cursor;
+pub mod dialect;
 mod discovery;
 pub mod error;
 mod event;
 pub mod filter;
 mod groups;
 pub mod image;
+mod joining;
+mod json;
 mod life;
 mod list;
 mod members;
@@ -26,6 +29,7 @@ pub mod patch;
 mod query;
 mod rate;
 mod respond;
+mod roles;
 pub mod schema;
 mod search;
 mod state;
@@ -46,6 +50,7 @@ pub use event::{EventPage, EventRetention, EventSearch};
 pub use image::{Mark, MarkReason};
 pub use operator::{Imported, Users};
 pub use respond::{MEDIA_TYPE, REVISION_HEADER};
+pub use roles::RoleSource;
 pub use undo::{Since, Undone};
 pub use watch::{OutcomeClass, Risk, Standing};
 
@@ -54,6 +59,7 @@ use self::cursor::Cursors;
 use self::event::Waiting;
 use self::list::Span;
 use self::respond::failure;
+use self::roles::Grantable;
 use self::schema::{ResourceKind, Schemas};
 use self::watch::Watch;
 use crate::clock::Sources;
@@ -80,6 +86,8 @@ pub struct Scim {
     nesting: Mutex<()>,
     cursors: Cursors,
     metrics: Option<Arc<Metrics>>,
+    /// What `/Roles` lists.
+    roles: Option<RoleSource>,
     watch: Arc<Watch>,
     waiting: Waiting,
     retention: EventRetention,
@@ -105,10 +113,14 @@ impl Operation {
             Self::Delete(ResourceKind::User) => "delete user",
             Self::Delete(ResourceKind::Group) => "delete group",
             Self::Bulk => "bulk",
-            Self::ServiceProviderConfig | Self::ResourceTypes | Self::ResourceType | Self::Schemas | Self::Schema => {
-                "discovery"
-            }
-            Self::NotAllowed(_) | Self::NotImplemented | Self::Me | Self::Unknown => "other",
+            Self::ServiceProviderConfig
+            | Self::ResourceTypes
+            | Self::ResourceType
+            | Self::Schemas
+            | Self::Schema
+            | Self::Grantables(_)
+            | Self::OneGrantable(_) => "discovery",
+            Self::NotAllowed(_) | Self::Me | Self::Unknown => "other",
         }
     }
 }
@@ -129,10 +141,10 @@ enum Operation {
     ResourceType,
     Schemas,
     Schema,
+    Grantables(Grantable),
+    OneGrantable(Grantable),
     /// The endpoint is there and takes other methods.
     NotAllowed(&'static str),
-    /// A part of SCIM that is not there yet.
-    NotImplemented,
     /// The caller's own resource: a connection has none.
     Me,
     /// Nothing is there.
@@ -174,6 +186,7 @@ impl Scim {
             nesting: Mutex::new(()),
             cursors,
             metrics: None,
+            roles: None,
             watch: Arc::default(),
             waiting: Waiting::default(),
             retention: EventRetention::default(),
@@ -192,11 +205,17 @@ impl Scim {
         self
     }
 
+    /// Lists these roles at `/Roles`; without them it is empty.
+    pub fn with_roles(mut self, roles: RoleSource) -> Self {
+        self.roles = Some(roles);
+        self
+    }
+
     /// Every endpoint, below `/scim/v2`. Names of resource types match without case. Paths without an endpoint are
     /// answered here, too, so that nobody learns anything without a token.
     pub fn router(self: &Arc<Self>) -> Router {
         use Operation::{
-            Bulk, Create, Delete, List, Me, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType,
+            Bulk, Create, Delete, Grantables, List, Me, NotAllowed, OneGrantable, Patch, Read, Replace, ResourceType,
             ResourceTypes, Schema, Schemas, Search, ServiceProviderConfig, Unknown,
         };
         let on = |operation| self.handling(operation);
@@ -222,6 +241,10 @@ impl Scim {
             ("/scim/v2/ResourceTypes/{id}", ResourceType),
             ("/scim/v2/Schemas", Schemas),
             ("/scim/v2/Schemas/{id}", Schema),
+            ("/scim/v2/Roles", Grantables(Grantable::Role)),
+            ("/scim/v2/Roles/{id}", OneGrantable(Grantable::Role)),
+            ("/scim/v2/Entitlements", Grantables(Grantable::Entitlement)),
+            ("/scim/v2/Entitlements/{id}", OneGrantable(Grantable::Entitlement)),
         ];
         for (template, operation) in discovery {
             router = router.route(Method::GET, template, on(operation)).any(template, on(NotAllowed("GET")));
@@ -233,10 +256,6 @@ impl Scim {
         ];
         for (template, span) in searches {
             router = router.route(Method::POST, template, on(Search(span))).any(template, on(NotAllowed("POST")));
-        }
-        let later = ["/scim/v2/Roles", "/scim/v2/Entitlements"];
-        for template in later {
-            router = router.any(template, on(NotImplemented));
         }
         router
             .route(Method::POST, "/scim/v2/Bulk", on(Bulk))
@@ -308,18 +327,17 @@ impl Scim {
             Operation::Search(span) => self.search(caller, span, request).await,
             Operation::Read(kind) => self.read(caller, kind, request).await,
             Operation::ServiceProviderConfig => self.service_provider_config(request),
-            Operation::ResourceTypes => self.resource_types(request),
-            Operation::ResourceType => self.resource_type(request),
-            Operation::Schemas => self.schema_documents(request),
-            Operation::Schema => self.schema_document(request),
+            Operation::ResourceTypes => self.resource_types(caller, request),
+            Operation::ResourceType => self.resource_type(caller, request),
+            Operation::Schemas => self.schema_documents(caller, request),
+            Operation::Schema => self.schema_document(caller, request),
+            Operation::Grantables(kind) => self.grantables(caller, kind, request).await,
+            Operation::OneGrantable(kind) => self.grantable(caller, kind, request).await,
             Operation::NotAllowed(allow) => {
                 Err(ScimError::method_not_allowed(format!("this endpoint takes {allow} only")))
             }
             Operation::Me => Err(ScimError::not_implemented(
                 "a connection's token stands for an identity provider, not for a person, so there is no /Me; use /Users",
-            )),
-            Operation::NotImplemented => Err(ScimError::not_implemented(
-                "this server does not have this part of SCIM yet; use /Users and /Groups",
             )),
             Operation::Unknown => {
                 Err(ScimError::not_found("there is no such endpoint; use /scim/v2/Users or /scim/v2/Groups"))
@@ -412,8 +430,9 @@ fn json_body(request: &Request) -> Result<Value, ScimError> {
             ));
         }
     }
-    serde_json::from_slice(&request.body).map_err(|error| {
+    json::parse(&request.body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        ScimError::invalid_syntax(format!("the body is not JSON: see line {line}, column {column}"))
+        let what = if error.is_data() { "gives a member of an object twice" } else { "is not JSON" };
+        ScimError::invalid_syntax(format!("the body {what}: see line {line}, column {column}"))
     })
 }

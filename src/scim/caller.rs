@@ -1,10 +1,11 @@
 //! Who calls: the one place that turns a token into a [`Caller`]. Every endpoint needs one, and nothing else makes one.
 
-use super::connection::{Connection, Profile, Settings, TOKEN_SCOPE, TokenRefused};
+use super::connection::{Connection, Settings, TOKEN_SCOPE, TokenRefused};
+use super::dialect::{Dialect, Patched};
 use super::error::ScimError;
 use super::event::Journal;
 use super::image::Limits;
-use super::schema::Tolerance;
+use super::schema::{ResourceKind, Tolerance};
 use super::store_failure;
 use crate::domain::{Number, Timestamp};
 use crate::http::Request;
@@ -133,23 +134,22 @@ impl Caller {
         Limits::of(&self.connection)
     }
 
-    /// What the connection's client is forgiven.
-    pub fn tolerance(&self) -> Tolerance {
-        match self.connection.profile {
-            Profile::Strict => Tolerance::STRICT,
-            Profile::Generic | Profile::Okta | Profile::Entra | Profile::OneLogin | Profile::JumpCloud => {
-                Tolerance::GENERIC
-            }
-        }
+    /// What the connection's profile changes.
+    pub fn dialect(&self) -> Dialect {
+        Dialect::of(self.connection.profile)
     }
 
-    /// Whether a PATCH of a group answers 204: groups grow large, and these clients do not read the answer.
-    pub fn patches_groups_without_body(&self) -> bool {
-        match self.connection.profile {
-            Profile::Okta | Profile::Entra => true,
-            Profile::Generic | Profile::Strict | Profile::OneLogin | Profile::JumpCloud => {
-                self.settings().patch_without_body
-            }
-        }
+    /// What the connection's client is forgiven.
+    pub fn tolerance(&self) -> Tolerance {
+        self.dialect().forgives
+    }
+
+    /// Whether a PATCH of a resource of this type answers 204.
+    pub fn patches_without_body(&self, kind: ResourceKind) -> bool {
+        let patched = match kind {
+            ResourceKind::User => self.dialect().patched_user,
+            ResourceKind::Group => self.dialect().patched_group,
+        };
+        self.settings().patch_without_body || patched == Patched::NoBody
     }
 }

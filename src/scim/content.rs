@@ -1,13 +1,13 @@
 //! Drafts: a document with its state on the way into the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::caller::Wall;
 use super::error::{ScimError, quote};
 use super::image::{
-    self, GROUP_EXTENSION, Limits, Mark, USER_EXTENSION, account_ids, group_rights, user_image, user_rights,
+    self, GROUP_EXTENSION, Limits, Mark, MarkReason, USER_EXTENSION, account_ids, group_rights, user_image, user_rights,
 };
 use super::life;
 use super::respond::date_time;
@@ -27,6 +27,8 @@ pub(super) struct Draft<State> {
     pub document: Map<String, Value>,
     /// What they may not.
     pub state: State,
+    /// What the writer sent and no schema knows.
+    pub ignored: Vec<String>,
 }
 
 /// States that know `externalId` by connection.
@@ -50,7 +52,7 @@ impl External for GroupState {
 impl<State: External + serde::de::DeserializeOwned> Draft<State> {
     /// From what is stored.
     pub fn read(record: &Record) -> Result<Self, ScimError> {
-        Ok(Self { document: read_document(record)?, state: read_state(record)? })
+        Ok(Self { document: read_document(record)?, state: read_state(record)?, ignored: Vec::new() })
     }
 }
 
@@ -66,6 +68,7 @@ impl<State: External> Draft<State> {
 
     /// Takes over what a writer wants it to be.
     pub fn set(&mut self, resource: Resource, writer: &str) {
+        self.ignored.clone_from(&resource.ignored);
         let mut map = resource.into_map();
         match map.shift_remove("externalId") {
             Some(Value::String(id)) => {
@@ -79,6 +82,12 @@ impl<State: External> Draft<State> {
             map.shift_remove(derived);
         }
         self.document = map;
+    }
+
+    /// What the writer sent in vain.
+    fn marks(&self, rights: &[Mark]) -> Vec<Mark> {
+        let unknown = self.ignored.iter().map(|name| Mark::new(name, "", MarkReason::UnknownAttribute));
+        rights.iter().cloned().chain(unknown).collect()
     }
 
     /// Text of the document.
@@ -100,7 +109,8 @@ impl Scim {
         let accounts = self.accounts(wall, account_ids(&draft.document, USER_EXTENSION)).await?;
         let rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
-        wall.journal.mark(&rights.marked);
+        let marked = draft.marks(&rights.marked);
+        wall.journal.mark(&marked);
         draft.state.claims.clone_from(&rights.claims);
         let state = &draft.state;
         let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
@@ -118,7 +128,7 @@ impl Scim {
             image: Some(Image::User(image)),
             deleted,
         };
-        Ok((content, rights.marked))
+        Ok((content, marked))
     }
 
     /// Everything that the store keeps of a group beside its members.
@@ -132,7 +142,8 @@ impl Scim {
         let accounts = self.accounts(wall, account_ids(&draft.document, GROUP_EXTENSION)).await?;
         let rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
-        wall.journal.mark(&rights.marked);
+        let marked = draft.marks(&rights.marked);
+        wall.journal.mark(&marked);
         draft.state.claims.clone_from(&rights.claims);
         let mut unique = life::group_keys(&wall.id, &draft.document, &draft.state);
         unique.extend(self.declared_keys(ResourceKind::Group, wall, &draft.document));
@@ -145,7 +156,7 @@ impl Scim {
             image: Some(Image::Group(image)),
             deleted: false,
         };
-        Ok((content, rights.marked))
+        Ok((content, marked))
     }
 
     /// The numbers of those accounts that this organization has.
@@ -238,13 +249,13 @@ fn refuse_marks(limits: &Limits, marked: &[Mark]) -> Result<(), ScimError> {
 /// One line for the log; the values may be personal and stay out of it.
 pub(super) fn log_marks(writer: &str, id: &str, marked: &[Mark]) {
     if !marked.is_empty() {
-        let attributes: std::collections::BTreeSet<&str> = marked.iter().map(|mark| mark.attribute).collect();
+        let attributes: BTreeSet<&str> = marked.iter().map(|mark| mark.attribute.as_str()).collect();
         tracing::warn!(
             writer,
             resource = id,
             marks = marked.len(),
             ?attributes,
-            "values were stored that grant nothing"
+            "something was sent that grants nothing"
         );
     }
 }

@@ -6,6 +6,8 @@
 //! ```toml
 //! name = "Okta: connection test"
 //! source = "where the shapes are documented or logged"
+//! profiles = ["okta", "generic"]              # the profiles of connections that it holds for
+//! settings = { roles = ["Ordering"] }         # of the connection, where it needs any
 //!
 //! [[steps]]
 //! name = "what happens"
@@ -14,6 +16,7 @@
 //! body = '{"userName": "jdoe"}'
 //! status = 201                                # or a list of those that are fine
 //! expect = '{"userName": "jdoe"}'             # a part of the answer
+//! detail = 'userName is required'             # of an error, without the event's id
 //! expect_headers = { location = "*" }         # `*`: any value
 //! absent = ["/password"]                      # JSON pointers that must lead nowhere
 //! capture = { user_id = "/id", tag = "header:etag" }
@@ -25,6 +28,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::connection::{Profile, Settings};
 use crate::store::BoxFuture;
 
 /// A file.
@@ -35,6 +39,12 @@ pub struct Conversation {
     pub name: String,
     /// Where its shapes come from.
     pub source: String,
+    /// The profiles that send these shapes, or that must withstand them. Empty: the replayer knows.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
+    /// What the connection may do.
+    #[serde(default)]
+    pub settings: Settings,
     /// In order.
     pub steps: Vec<Step>,
 }
@@ -58,6 +68,9 @@ pub struct Step {
     /// JSON that the answer must contain: objects may have more members, arrays must have as many elements.
     #[serde(default)]
     pub expect: Option<String>,
+    /// The sentence that the answer's `detail` must hold, up to the id of the event that follows it.
+    #[serde(default)]
+    pub detail: Option<String>,
     /// Headers that the answer must have.
     #[serde(default)]
     pub expect_headers: BTreeMap<String, String>,
@@ -216,6 +229,13 @@ impl Step {
             let expect: Value = serde_json::from_str(&fill(expect, variables)?).map_err(|error| error.to_string())?;
             contains(&body, &expect, "")?;
         }
+        if let Some(detail) = &self.detail {
+            let detail = fill(detail, variables)?;
+            let found = body.get("detail").and_then(Value::as_str).unwrap_or_default();
+            if found.split_once(" (event ").map_or(found, |(sentence, _)| sentence) != detail {
+                return Err(format!("the detail should be `{detail}`"));
+            }
+        }
         if let Some(there) = self.absent.iter().find(|pointer| body.pointer(pointer).is_some()) {
             return Err(format!("there should be nothing at {there}"));
         }
@@ -321,6 +341,7 @@ mod tests {
             ("status = 200\nexpect = '{\"b\": 2}'", "/b is missing"),
             ("status = 200\nexpect = '{\"l\": [1]}'", "/l has 2 elements"),
             ("status = 200\nabsent = [\"/a\"]", "nothing at /a"),
+            ("status = 200\ndetail = \"x\"", "the detail should be `x`"),
             ("status = 200\nexpect_headers = { y = \"*\" }", "the header y"),
             ("status = 200\ncapture = { z = \"/z\" }", "something at /z"),
             ("status = 200\nheaders = { a = \"${none}\" }", "no variable none"),

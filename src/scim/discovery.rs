@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::Scim;
+use super::caller::Caller;
 use super::error::ScimError;
 use super::list::list_response;
 use super::query::value;
 use super::respond::body;
+use super::roles::Grantable;
 use crate::http::{Request, Response, StatusCode};
 
 impl Scim {
@@ -18,36 +20,39 @@ impl Scim {
     }
 
     /// GET /ResourceTypes
-    pub(super) fn resource_types(&self, request: &Request) -> Result<Response, ScimError> {
+    pub(super) fn resource_types(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         refuse_filter(request)?;
-        Ok(all(self
-            .schemas
-            .resource_types()
-            .iter()
-            .map(|one| self.placed(one, "ResourceType", "/ResourceTypes"))
-            .collect()))
+        let announced = announced(caller).map(Grantable::resource_type);
+        let types = self.schemas.resource_types().iter().cloned().chain(announced);
+        Ok(all(types.map(|one| self.placed(&one, "ResourceType", "/ResourceTypes")).collect()))
     }
 
     /// GET /ResourceTypes/{id}
-    pub(super) fn resource_type(&self, request: &Request) -> Result<Response, ScimError> {
+    pub(super) fn resource_type(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         refuse_filter(request)?;
-        let found = self.schemas.resource_type(request.parameter("id"));
+        let name = request.parameter("id");
+        let found = self.schemas.resource_type(name).cloned();
+        let found = found.or_else(|| announced(caller).map(Grantable::resource_type).find(|one| is(one, name)));
         let found = found.ok_or_else(|| ScimError::not_found("there is no such resource type; see /ResourceTypes"))?;
-        Ok(body(StatusCode::OK, &self.placed(found, "ResourceType", "/ResourceTypes")))
+        Ok(body(StatusCode::OK, &self.placed(&found, "ResourceType", "/ResourceTypes")))
     }
 
     /// GET /Schemas
-    pub(super) fn schema_documents(&self, request: &Request) -> Result<Response, ScimError> {
+    pub(super) fn schema_documents(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         refuse_filter(request)?;
-        Ok(all(self.schemas.documents().iter().map(|one| self.placed(one, "Schema", "/Schemas")).collect()))
+        let announced = announced(caller).map(Grantable::schema_document);
+        let documents = self.schemas.documents().iter().cloned().chain(announced);
+        Ok(all(documents.map(|one| self.placed(&one, "Schema", "/Schemas")).collect()))
     }
 
     /// GET /Schemas/{id}
-    pub(super) fn schema_document(&self, request: &Request) -> Result<Response, ScimError> {
+    pub(super) fn schema_document(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         refuse_filter(request)?;
-        let found = self.schemas.document(request.parameter("id"));
+        let urn = request.parameter("id");
+        let found = self.schemas.document(urn).cloned();
+        let found = found.or_else(|| announced(caller).map(Grantable::schema_document).find(|one| is(one, urn)));
         let found = found.ok_or_else(|| ScimError::not_found("there is no such schema; see /Schemas"))?;
-        Ok(body(StatusCode::OK, &self.placed(found, "Schema", "/Schemas")))
+        Ok(body(StatusCode::OK, &self.placed(&found, "Schema", "/Schemas")))
     }
 
     fn placed(&self, document: &Value, resource_type: &str, endpoint: &str) -> Value {
@@ -70,8 +75,17 @@ fn all(resources: Vec<Value>) -> Response {
     list_response(total, 1, resources)
 }
 
+/// The types that only some clients are told of.
+fn announced(caller: &Caller) -> impl Iterator<Item = Grantable> {
+    Grantable::ALL.into_iter().filter(|_| caller.dialect().announces_roles)
+}
+
+fn is(document: &Value, id: &str) -> bool {
+    document.get("id").and_then(Value::as_str).is_some_and(|own| own.eq_ignore_ascii_case(id))
+}
+
 /// Discovery takes no filter (RFC 7644 section 4).
-fn refuse_filter(request: &Request) -> Result<(), ScimError> {
+pub(super) fn refuse_filter(request: &Request) -> Result<(), ScimError> {
     if value(&request.query_pairs(), "filter").is_some() {
         return Err(ScimError::forbidden("discovery endpoints take no filter; read the whole list"));
     }

@@ -3,7 +3,7 @@
 use super::caller::{Caller, Wall};
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::Limits;
+use super::image::{GROUP_EXTENSION, Limits};
 use super::members::MemberPlan;
 use super::patch::{self, MemberOperation};
 use super::query::{Precondition, Wanted};
@@ -40,7 +40,9 @@ impl Scim {
         Ok(answered.with_body(StatusCode::CREATED))
     }
 
-    /// PUT /Groups/{id}. Members that the body does not mention stay: absence is not an empty list.
+    /// PUT /Groups/{id}. Members that the body does not mention stay: absence is not an empty list. So does our
+    /// extension, since clients that PUT their groups (Okta's apps of the integration wizard) cannot send it, and every
+    /// push would take away what an operator gave the group. Null or `{}` clears it.
     pub(super) async fn put_group(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         let wanted = Wanted::read(&request.query_pairs())?;
         let precondition = Precondition::read(request)?;
@@ -55,6 +57,11 @@ impl Scim {
             definition.check_immutable(&before, &resource)?;
             if let (false, Some(external)) = (resource.mentions("externalId"), before.get("externalId")) {
                 resource.map.insert("externalId".to_owned(), external.clone());
+            }
+            if let (false, Some(own)) =
+                (resource.mentions_extension(GROUP_EXTENSION), before.as_map().get(GROUP_EXTENSION))
+            {
+                resource.map.insert(GROUP_EXTENSION.to_owned(), own.clone());
             }
             draft.set(resource, &limits.writer);
             Ok(())
@@ -86,7 +93,7 @@ impl Scim {
         let change = GroupChange { document: &document, members: &members };
         let id = request.parameter("id");
         let written = self.change_group(caller.wall(), &limits, id, &precondition, &change).await?;
-        let without_body = caller.patches_groups_without_body() && wanted.attributes.is_none();
+        let without_body = caller.patches_without_body(ResourceKind::Group) && wanted.attributes.is_none();
         if without_body {
             wanted.excluded = Some(vec!["members".to_owned()]);
         }
@@ -129,6 +136,7 @@ impl Scim {
         check_name(&draft)?;
         let members = self.first_members(wall, members).await?;
         let (content, marked) = self.group_content(wall, limits, &id, &mut draft).await?;
+        self.check_joining(limits, None, &draft.state.claims, &members).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps =
             vec![Step::Create { kind: Kind::Group, id: id.clone(), organization: wall.id.clone(), content }];
@@ -187,6 +195,7 @@ impl Scim {
         let _alone = if plan.nested.is_empty() { None } else { Some(self.nesting.lock().await) };
         self.check_nesting_of(&record, &plan).await?;
         let (content, marked) = self.group_content(wall, limits, id, &mut draft).await?;
+        self.check_joining(limits, Some(record.number), &draft.state.claims, &plan.add).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = Vec::new();
         if document != record.document || state != record.state {

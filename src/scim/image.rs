@@ -3,13 +3,14 @@
 //! What the writer may not grant, what does not exist and what nobody understands stays in the document, is
 //! [marked](Mark), and grants nothing. Ambiguity reduces rights, never adds them. Pure: accounts were looked up before.
 
+mod mark;
 mod role;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde_json::{Map, Value};
 
+pub use mark::{Mark, MarkReason};
 pub(super) use role::role_name;
 
 use super::connection::Connection;
@@ -20,6 +21,8 @@ use crate::domain::{AccessMethods, AdministrationLevel, GroupImage, Number, User
 pub const USER_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
 /// The URN of our extension of groups.
 pub const GROUP_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:Group";
+/// The `type` of entitlements that are accounts.
+pub(super) const ACCOUNT_ENTITLEMENT: &str = "account";
 
 /// What a writer may grant, and the name that is remembered with what it granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(super) struct Limits {
     pub accounts: Option<Vec<String>>,
     /// Refuses a document with marks instead of storing it.
     pub strict: bool,
+    /// An operator, who may bring members into any group.
+    pub operator: bool,
 }
 
 impl Limits {
@@ -45,6 +50,7 @@ impl Limits {
             roles: connection.settings.roles.clone(),
             accounts: connection.settings.accounts.clone(),
             strict: false,
+            operator: false,
         }
     }
 
@@ -57,48 +63,18 @@ impl Limits {
             roles: Some(roles.to_vec()),
             accounts: None,
             strict: false,
+            operator: true,
         }
     }
-}
 
-/// Why a value of the document grants nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MarkReason {
-    /// The connection's settings do not allow it.
-    NotAllowed,
-    /// The organization has no such account.
-    NoSuchAccount,
-    /// Not a value that means anything here.
-    NotUnderstood,
-}
-
-/// A value of the document that grants nothing: for the provisioning log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The attribute that it stands in.
-    pub attribute: &'static str,
-    /// The value as sent, shortened.
-    pub value: String,
-    /// Why.
-    pub reason: MarkReason,
-}
-
-impl Mark {
-    fn new(attribute: &'static str, value: &str, reason: MarkReason) -> Self {
-        Self { attribute, value: value.chars().take(100).collect(), reason }
+    /// Whether it may give this role.
+    pub fn allow_role(&self, name: &str) -> bool {
+        self.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| role == name))
     }
-}
 
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.reason {
-            MarkReason::NotAllowed => {
-                "it is not among those that may be given here (the connection's settings, or the roles of the catalogue)"
-            }
-            MarkReason::NoSuchAccount => "the organization has no such account",
-            MarkReason::NotUnderstood => "it means nothing here",
-        };
-        write!(f, "{} `{}` grants nothing: {why}", self.attribute, self.value.escape_debug())
+    /// Whether it may give this account.
+    pub fn allow_account(&self, id: &str) -> bool {
+        self.accounts.as_ref().is_none_or(|ids| ids.iter().any(|other| other == id))
     }
 }
 
@@ -118,10 +94,7 @@ pub(super) struct Rights {
 
 /// The account ids that a document names, each once.
 pub(super) fn account_ids(document: &Map<String, Value>, extension: &str) -> Vec<String> {
-    let mut ids: Vec<String> = values(document.get(extension).and_then(|own| own.get("accounts")))
-        .filter_map(plain_text)
-        .map(str::to_owned)
-        .collect();
+    let mut ids: Vec<String> = account_values(document, extension).filter_map(plain_text).map(str::to_owned).collect();
     ids.sort();
     ids.dedup();
     ids
@@ -139,7 +112,8 @@ pub(super) fn user_rights(
     rights.read_level(own.and_then(|own| own.get("administrationLevel")), limits, before);
     rights.read_methods(own.and_then(|own| own.get("accessMethods")));
     rights.read_roles(document.get("roles"), limits, before);
-    rights.read_accounts(own.and_then(|own| own.get("accounts")), limits, before, accounts);
+    rights.read_accounts(account_values(document, USER_EXTENSION), limits, before, accounts);
+    rights.mark_entitlements(document);
     rights
 }
 
@@ -153,7 +127,7 @@ pub(super) fn group_rights(
     let own = document.get(GROUP_EXTENSION);
     let mut rights = Rights::none();
     rights.read_roles(own.and_then(|own| own.get("roles")), limits, before);
-    rights.read_accounts(own.and_then(|own| own.get("accounts")), limits, before, accounts);
+    rights.read_accounts(account_values(document, GROUP_EXTENSION), limits, before, accounts);
     rights
 }
 
@@ -260,7 +234,7 @@ impl Rights {
                 self.mark("roles", &shown(value), MarkReason::NotUnderstood);
                 continue;
             };
-            let allowed = limits.roles.as_ref().is_none_or(|roles| roles.contains(&name));
+            let allowed = limits.allow_role(&name);
             let claim = claim(limits, before.roles.get(&name), allowed);
             if !claim.granted {
                 self.assigned = true;
@@ -271,14 +245,14 @@ impl Rights {
         self.roles = granted(&self.claims.roles).map(str::to_owned).collect();
     }
 
-    fn read_accounts(
+    fn read_accounts<'v>(
         &mut self,
-        value: Option<&Value>,
+        found: impl Iterator<Item = &'v Value>,
         limits: &Limits,
         before: &Claims,
         accounts: &BTreeMap<String, Number>,
     ) {
-        for value in values(value) {
+        for value in found {
             let Some(id) = plain_text(value) else {
                 self.mark("accounts", &shown(value), MarkReason::NotUnderstood);
                 continue;
@@ -287,7 +261,7 @@ impl Rights {
                 self.mark("accounts", id, MarkReason::NoSuchAccount);
                 continue;
             };
-            let allowed = limits.accounts.as_ref().is_none_or(|ids| ids.iter().any(|other| other == id));
+            let allowed = limits.allow_account(id);
             let claim = claim(limits, before.accounts.get(id), allowed);
             if claim.granted {
                 self.accounts.push(*number);
@@ -299,6 +273,34 @@ impl Rights {
         self.accounts.sort_unstable();
         self.accounts.dedup();
     }
+
+    /// Entitlements of another type mean nothing here, and those that are accounts nothing beside `accounts`.
+    fn mark_entitlements(&mut self, document: &Map<String, Value>) {
+        let overridden = own_accounts(document, USER_EXTENSION).next().is_some();
+        for value in values(document.get("entitlements")) {
+            match (is_account(value), overridden) {
+                (true, false) => {}
+                (true, true) => self.mark("entitlements", &shown(value), MarkReason::Overridden),
+                (false, _) => self.mark("entitlements", &shown(value), MarkReason::NotUnderstood),
+            }
+        }
+    }
+}
+
+/// Where a document names accounts: in our extension, or, only where a person's says nothing there, in entitlements
+/// of the type account. Two sources are never added up: whoever shortens the one must not be undone by the other.
+fn account_values<'d>(document: &'d Map<String, Value>, extension: &str) -> impl Iterator<Item = &'d Value> {
+    let own: Vec<&Value> = own_accounts(document, extension).collect();
+    let entitled = (own.is_empty() && extension == USER_EXTENSION).then(|| values(document.get("entitlements")));
+    own.into_iter().chain(entitled.into_iter().flatten().filter(|value| is_account(value)))
+}
+
+fn own_accounts<'d>(document: &'d Map<String, Value>, extension: &str) -> impl Iterator<Item = &'d Value> {
+    values(document.get(extension).and_then(|own| own.get("accounts")))
+}
+
+fn is_account(entitlement: &Value) -> bool {
+    text(entitlement.get("type")).is_some_and(|label| label.eq_ignore_ascii_case(ACCOUNT_ENTITLEMENT))
 }
 
 /// The claim of a value: as somebody else left it where this writer only repeats it, else the writer's own, judged by
@@ -347,150 +349,4 @@ fn shown(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn map(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
-    }
-
-    fn limits() -> Limits {
-        Limits { writer: "c1".into(), may_grant_admin: false, roles: None, accounts: None, strict: false }
-    }
-
-    fn fold_user(document: Value, limits: &Limits, before: &Claims) -> Rights {
-        let accounts = BTreeMap::from([("100".to_owned(), 7), ("200".to_owned(), 8)]);
-        user_rights(&map(document), limits, before, &accounts)
-    }
-
-    #[test]
-    fn nothing_said_is_a_basic_user_of_the_dashboard() {
-        let rights = fold_user(json!({"userName": "a"}), &limits(), &Claims::default());
-        assert_eq!(rights, Rights::none());
-        let empty = json!({"roles": [], (USER_EXTENSION): {"accounts": [], "accessMethods": []}});
-        assert_eq!(fold_user(empty, &limits(), &Claims::default()), Rights::none());
-    }
-
-    #[test]
-    fn roles_are_read_in_every_spelling() {
-        let spellings = [
-            (json!("Ordering"), Some("Ordering")),
-            (json!({"value": "Ordering", "display": "Something else"}), Some("Ordering")),
-            (json!({"value": "{\"id\":\"1\",\"value\":\"Ordering\",\"displayName\":\"Else\"}"}), Some("Ordering")),
-            (json!("{\"value\":\"Ordering\"}"), Some("Ordering")),
-            (json!({"value": "{\"id\":\"1\",\"displayName\":\"Ordering\"}"}), Some("Ordering")),
-            (json!({"display": "Ordering"}), Some("Ordering")),
-            (json!({"displayName": "Ordering"}), Some("Ordering")),
-            (json!({"value": "", "display": "Ordering"}), None),
-            (json!({"value": null, "display": "Ordering"}), None),
-            (json!({"value": "{\"value\":\"\",\"displayName\":\"Ordering\"}"}), None),
-            (json!({"primary": true}), None),
-            (json!(""), None),
-            (json!("{not json"), Some("{not json")),
-            (json!(" Ordering"), Some(" Ordering")),
-        ];
-        for (value, name) in spellings {
-            assert_eq!(role_name(&value).as_deref(), name, "{value}");
-            let rights = fold_user(json!({"roles": [value]}), &limits(), &Claims::default());
-            assert_eq!(rights.roles, name.map(str::to_owned).into_iter().collect::<Vec<_>>());
-            assert_eq!(rights.assigned, name.is_none());
-            assert_eq!(rights.marked.len(), usize::from(name.is_none()));
-        }
-    }
-
-    #[test]
-    fn a_filtered_role_grants_nothing_and_counts_as_assigned() {
-        let limits = Limits { roles: Some(vec!["Ordering".into()]), ..limits() };
-        let rights = fold_user(json!({"roles": ["Ordering", "Porting"]}), &limits, &Claims::default());
-        assert_eq!((rights.roles.as_slice(), rights.assigned), (&["Ordering".to_owned()][..], true));
-        assert_eq!(rights.marked, [Mark::new("roles", "Porting", MarkReason::NotAllowed)]);
-    }
-
-    #[test]
-    fn the_admin_level_needs_a_setting_and_an_exact_name() {
-        let admin = json!({(USER_EXTENSION): {"administrationLevel": "Account Admin"}});
-        let refused = fold_user(admin.clone(), &limits(), &Claims::default());
-        assert_eq!((refused.level, refused.marked.len()), (AdministrationLevel::BasicUser, 1));
-        let allowed = Limits { may_grant_admin: true, ..limits() };
-        assert_eq!(fold_user(admin, &allowed, &Claims::default()).level, AdministrationLevel::AccountAdmin);
-        for spelling in ["account admin", "Account Admin ", "System", ""] {
-            let rights =
-                fold_user(json!({(USER_EXTENSION): {"administrationLevel": spelling}}), &allowed, &Claims::default());
-            assert_eq!((rights.level, rights.marked.len()), (AdministrationLevel::BasicUser, 1), "{spelling}");
-        }
-    }
-
-    #[test]
-    fn accounts_must_exist_and_be_allowed() {
-        let document = json!({(USER_EXTENSION): {"accounts": ["200", {"value": "100"}, "300", 7, "200"]}});
-        assert_eq!(account_ids(&map(document.clone()), USER_EXTENSION), ["100", "200", "300"]);
-        let rights = fold_user(document.clone(), &limits(), &Claims::default());
-        assert_eq!(rights.accounts, [7, 8]);
-        assert_eq!(
-            rights.marked,
-            [
-                Mark::new("accounts", "300", MarkReason::NoSuchAccount),
-                Mark::new("accounts", "7", MarkReason::NotUnderstood)
-            ]
-        );
-        let narrow = Limits { accounts: Some(vec!["100".into(), "300".into()]), ..limits() };
-        assert_eq!(fold_user(document, &narrow, &Claims::default()).accounts, [7]);
-    }
-
-    #[test]
-    fn unknown_access_methods_grant_nothing_and_do_not_bring_back_the_default() {
-        let methods = |value: Value| {
-            fold_user(json!({(USER_EXTENSION): {"accessMethods": value}}), &limits(), &Claims::default()).methods
-        };
-        assert_eq!(methods(json!(["api"])), AccessMethods { dashboard: false, api: true });
-        assert_eq!(methods(json!(["api", "dashboard"])), AccessMethods { dashboard: true, api: true });
-        assert_eq!(methods(json!(["telephone"])), AccessMethods { dashboard: false, api: false });
-        assert_eq!(methods(json!("api")), AccessMethods { dashboard: false, api: true });
-        assert_eq!(methods(Value::Null), AccessMethods::DASHBOARD_ONLY);
-    }
-
-    #[test]
-    fn what_another_gave_survives_a_repetition_and_ones_own_does_not_outlive_its_limit() {
-        let document = json!({"roles": ["Porting"], (USER_EXTENSION): {"administrationLevel": "Account Admin"}});
-        let operator = Limits::operator("acme", &["Porting".to_owned()]);
-        let given = fold_user(document.clone(), &operator, &Claims::default()).claims;
-        let narrow = Limits { roles: Some(Vec::new()), ..limits() };
-        let repeated = fold_user(document.clone(), &narrow, &given);
-        assert_eq!((repeated.roles.len(), repeated.level), (1, AdministrationLevel::AccountAdmin));
-        assert_eq!(repeated.claims, given, "and it stays the operator's");
-        let removed = fold_user(json!({"roles": []}), &narrow, &given);
-        assert_eq!(removed.claims, Claims::default());
-        assert!(fold_user(document.clone(), &narrow, &removed.claims).roles.is_empty(), "once gone, it is gone");
-        let own = fold_user(document.clone(), &limits(), &Claims::default()).claims;
-        assert!(fold_user(document, &narrow, &own).roles.is_empty());
-    }
-
-    #[test]
-    fn what_one_may_not_give_is_not_granted_by_anothers_repetition() {
-        let document = json!({"roles": ["Porting"], (USER_EXTENSION): {"accounts": ["100"]}});
-        let narrow = Limits { roles: Some(Vec::new()), accounts: Some(Vec::new()), ..limits() };
-        let withheld = fold_user(document.clone(), &narrow, &Claims::default()).claims;
-        let wide = Limits { writer: "c2".into(), ..limits() };
-        let repeated = fold_user(document.clone(), &wide, &withheld);
-        assert!(repeated.roles.is_empty() && repeated.accounts.is_empty() && repeated.assigned);
-        let removed = fold_user(json!({}), &wide, &repeated.claims).claims;
-        assert_eq!(fold_user(document.clone(), &wide, &removed).roles, ["Porting"], "written anew, it is its own");
-        assert_eq!(
-            fold_user(document, &limits(), &withheld).roles,
-            ["Porting"],
-            "a widened limit counts when it writes"
-        );
-    }
-
-    #[test]
-    fn a_deleted_person_keeps_names_only() {
-        let document = map(json!({"userName": "New", "roles": ["Ordering"]}));
-        let state = UserState { username: "old".into(), active: true, locked: true, ..UserState::default() };
-        let rights = user_rights(&document, &limits(), &Claims::default(), &BTreeMap::new());
-        let living = user_image("u", 1, &document, &state, &rights, false);
-        assert!(living.active && living.locked && living.login.as_deref() == Some("New"));
-        let deleted = user_image("u", 1, &document, &state, &rights, true);
-        assert!(!deleted.active && deleted.roles.is_empty() && deleted.login.is_some() && deleted.locked);
-    }
-}
+mod tests;

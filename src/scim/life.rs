@@ -30,7 +30,28 @@ const LONGEST_NAME: usize = 320;
 /// How many logins a person may have had. All stay reserved, so that there must be an end to them.
 const MOST_LOGINS: usize = 100;
 
-/// Whether this `userName` can be a login: something to read, no control characters, not too long. SCIM takes
+/// Characters that are not seen and would make two names of one: soft hyphens, joiners, marks of the writing direction,
+/// fillers, selectors of variations, tags (Unicode's `Default_Ignorable_Code_Point`).
+const INVISIBLE: [std::ops::RangeInclusive<char>; 16] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{202a}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// Whether this `userName` can be a login: something to read, nothing that cannot be seen, not too long. SCIM takes
 /// whatever else an identity provider sends (Entra's guests carry `#EXT#`).
 pub(super) fn check_user_name(name: &str) -> Result<(), ScimError> {
     if name.trim().is_empty() {
@@ -38,6 +59,12 @@ pub(super) fn check_user_name(name: &str) -> Result<(), ScimError> {
     }
     if name.chars().any(char::is_control) {
         return Err(ScimError::invalid_value("userName holds a control character; remove it"));
+    }
+    if name.trim() != name {
+        return Err(ScimError::invalid_value("userName begins or ends with a blank; remove it"));
+    }
+    if name.chars().any(|c| INVISIBLE.iter().any(|range| range.contains(&c))) {
+        return Err(ScimError::invalid_value("userName holds a character that cannot be seen; type the name anew"));
     }
     if name.chars().count() > LONGEST_NAME {
         return Err(ScimError::invalid_value(format!("userName is longer than {LONGEST_NAME} characters")));
@@ -226,7 +253,18 @@ mod tests {
         for name in ["jdoe", "a_b#EXT#@x.onmicrosoft.com", "Jürgen"] {
             assert!(check_user_name(name).is_ok(), "{name}");
         }
-        for name in ["", " ", "a\u{7}b", &"x".repeat(LONGEST_NAME + 1)] {
+        for name in [
+            "",
+            " ",
+            "a ",
+            "\u{a0}a",
+            "a\u{7}b",
+            "a\u{200b}b",
+            "\u{202e}a",
+            "a\u{feff}",
+            "a\u{ad}b",
+            &"x".repeat(LONGEST_NAME + 1),
+        ] {
             assert!(check_user_name(name).is_err(), "{name}");
         }
         assert!(check_own_username("J.Doe_1-x@y.example").is_ok());

@@ -124,6 +124,9 @@ fn parse_operation(operation: &Value, tolerance: &Tolerance) -> Result<Operation
         (OperationKind::Add | OperationKind::Replace, _, None) => {
             Err(ScimError::invalid_value(format!("`op` {lower} needs a value; to clear an attribute send null")))
         }
+        (OperationKind::Remove, _, Some(value)) if !value.is_null() && !tolerance.remove_with_value => {
+            Err(ScimError::invalid_value("a remove takes no value; name the elements by a filter in the path"))
+        }
         _ => Ok(Operation { kind, path, value }),
     }
 }

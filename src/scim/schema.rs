@@ -199,6 +199,22 @@ impl Definition {
         }
     }
 
+    /// Like [`Self::target`], for a client that is forgiven this much.
+    pub fn target_for(&self, text: &str, tolerance: &Tolerance) -> Option<Target<'_>> {
+        let legacy = || LEGACY_URNS.iter().any(|(old, _)| starts_with(text, old));
+        if tolerance.legacy_urns || !legacy() { self.target(text) } else { None }
+    }
+
+    /// Finds an attribute by its path without the URN of its extension, where just one extension has it.
+    pub fn resolve_unqualified(&self, text: &str) -> Option<Path<'_>> {
+        let mut found = self.extensions.iter().filter_map(|extension| {
+            let (attribute, sub) = extension.find(text)?;
+            Some(Path { extension: Some(extension), attribute, sub })
+        });
+        let path = found.next()?;
+        found.next().is_none().then_some(path)
+    }
+
     fn core_path(&self, text: &str) -> Option<Path<'_>> {
         let (attribute, sub) = self.core.find(text).or_else(|| find(&self.common, text))?;
         Some(Path { extension: None, attribute, sub })

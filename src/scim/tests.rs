@@ -3,8 +3,10 @@
 
 mod bulk;
 mod characteristics;
+mod dialects;
 mod doors;
 mod groups;
+mod life;
 mod lists;
 mod operators;
 mod races;

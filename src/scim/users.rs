@@ -96,7 +96,7 @@ impl Scim {
         let id = request.parameter("id");
         let written = self.change_user(caller.wall(), &writer, id, &precondition, &change).await?;
         let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
-        let without_body = caller.settings().patch_without_body && wanted.attributes.is_none();
+        let without_body = caller.patches_without_body(ResourceKind::User) && wanted.attributes.is_none();
         Ok(if without_body { answered.without_body() } else { answered.with_body(StatusCode::OK) })
     }
 

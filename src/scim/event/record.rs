@@ -132,8 +132,9 @@ impl Operation {
             | Self::ResourceType
             | Self::Schemas
             | Self::Schema
+            | Self::Grantables(_)
+            | Self::OneGrantable(_)
             | Self::NotAllowed(_)
-            | Self::NotImplemented
             | Self::Unknown => false,
         }
     }
@@ -155,8 +156,9 @@ impl Operation {
             | Self::ResourceType
             | Self::Schemas
             | Self::Schema
+            | Self::Grantables(_)
+            | Self::OneGrantable(_)
             | Self::NotAllowed(_)
-            | Self::NotImplemented
             | Self::Unknown => 200,
         }
     }

@@ -120,7 +120,10 @@ impl<'a> Builder<'a> {
 
     fn find(&self, text: &str) -> Result<Path<'a>, ScimError> {
         let path = match self.element {
-            None => self.definition.resolve(text),
+            None => self.definition.resolve(text).or_else(|| {
+                let unqualified = || self.definition.resolve_unqualified(text);
+                self.tolerance.unqualified_names.then(unqualified).flatten()
+            }),
             Some(element) if element.attribute.is_complex() => {
                 element.attribute.sub_attribute(text).map(|sub| element.with_sub(Some(sub)))
             }

@@ -103,7 +103,8 @@ impl<'a> Patch<'a> {
         let unknown = |name: &str| {
             ScimError::invalid_path(format!("the path {} is in no schema; check its spelling", quote(name)))
         };
-        let target = self.definition.target(&text.attribute).ok_or_else(|| unknown(&text.attribute))?;
+        let target = self.definition.target_for(&text.attribute, self.reader.tolerance);
+        let target = target.ok_or_else(|| unknown(&text.attribute))?;
         let (path, filter) = match (target, &text.filter) {
             (Target::Extension(extension), None) => return Ok(Place::Extension(extension)),
             (Target::Attribute(path), None) => return Ok(Place::Attribute(path)),
@@ -138,7 +139,7 @@ impl<'a> Patch<'a> {
             let full = extension.map(|extension| format!("{}:{name}", extension.urn()));
             let full = full.as_deref().unwrap_or(name);
             let paths = self.reader.tolerance.path_keys;
-            let place = match self.definition.target(full) {
+            let place = match self.definition.target_for(full, self.reader.tolerance) {
                 Some(Target::Extension(extension)) => Some(Place::Extension(extension)),
                 Some(Target::Attribute(path)) => (paths || !is_path(name)).then_some(Place::Attribute(path)),
                 None => None,
@@ -378,9 +379,6 @@ impl<'a> Patch<'a> {
         self.spend(path, terms)?;
         if path.leaf().required && condition.is_none() {
             return Err(ScimError::mutability(format!("{path} is required and cannot be removed; replace it")));
-        }
-        if !value.is_null() && !self.reader.tolerance.remove_with_value {
-            return Err(ScimError::invalid_value("a remove takes no value; name the elements by a filter in the path"));
         }
         let whole = path.with_sub(None);
         match (path.attribute.multi_valued, path.sub) {

@@ -108,7 +108,7 @@ impl Definition {
 
 impl Body<'_> {
     fn member(&mut self, name: &str, value: &Value) -> Result<(), ScimError> {
-        match self.definition.target(name) {
+        match self.definition.target_for(name, self.reader.tolerance) {
             // A key with a dot or a URN is a path; names of attributes hold neither.
             Some(Target::Attribute(_)) if is_path(name) && !self.reader.tolerance.path_keys => self.unknown(name),
             Some(Target::Attribute(path)) => self.attribute(path, value),
@@ -126,6 +126,7 @@ impl Body<'_> {
     }
 
     fn extension(&mut self, extension: &Schema, value: &Value) -> Result<(), ScimError> {
+        self.mentioned.insert(extension.urn.clone());
         let members = match value {
             Value::Null => return Ok(()),
             Value::Object(members) => members,

@@ -44,6 +44,13 @@ impl Resource {
         self.get(path).and_then(Value::as_str)
     }
 
+    /// Whether the body named this extension or anything in it, be it with null.
+    pub fn mentions_extension(&self, urn: &str) -> bool {
+        let within =
+            |path: &String| path.strip_prefix(urn).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        self.mentioned.iter().any(within)
+    }
+
     /// Whether the body named this attribute at all, be it with null or an empty array. The path is canonical.
     /// Tells "leave it" from "empty it" where that matters (members, `active`).
     pub fn mentions(&self, path: &str) -> bool {

@@ -19,6 +19,10 @@ pub struct Tolerance {
     /// Keys of bodies and path-less operations may be paths: `name.givenName`, `urn:…:User:department`,
     /// `emails[type eq "work"].value` (Entra).
     pub path_keys: bool,
+    /// Names of schemas from before RFC 7643: `urn:scim:schemas:core:1.0` and its like (OneLogin).
+    pub legacy_urns: bool,
+    /// Names of an extension's attributes without its URN, in filters (`manager eq "…"`: Entra).
+    pub unqualified_names: bool,
     /// Attributes that no schema knows are left out, in bodies and in path-less operations, instead of refused.
     pub unknown_attributes: bool,
     /// A body without `schemas`, or with others than the resource's own.
@@ -43,6 +47,8 @@ impl Tolerance {
         bare_values: true,
         empty_string_clears: true,
         path_keys: true,
+        legacy_urns: true,
+        unqualified_names: true,
         unknown_attributes: true,
         missing_schemas: true,
         any_case_operations: true,
@@ -61,6 +67,8 @@ impl Tolerance {
         bare_values: false,
         empty_string_clears: false,
         path_keys: false,
+        legacy_urns: false,
+        unqualified_names: false,
         unknown_attributes: true,
         missing_schemas: false,
         any_case_operations: false,

@@ -127,8 +127,14 @@ impl<'a> Reader<'a> {
         let mut read = Map::new();
         for (sub, value) in attribute.sub_attributes.iter().zip(slots) {
             let Some(value) = value.filter(|_| !sub.is_read_only()) else { continue };
-            if let Some(value) = self.whole(sub, value).map_err(|fault| format!(".{}{fault}", sub.name))? {
-                read.insert(sub.name.clone(), value);
+            match self.whole(sub, value).map_err(|fault| format!(".{}{fault}", sub.name))? {
+                Some(value) => {
+                    read.insert(sub.name.clone(), value);
+                }
+                // What is identified by its `value` goes as a whole where that is cleared: a role whose value was
+                // emptied must not come back by its display name.
+                None if sub.name == "value" => return Ok(None),
+                None => {}
             }
         }
         Ok((!read.is_empty()).then_some(Value::Object(read)))
