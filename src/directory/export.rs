@@ -56,6 +56,8 @@ impl Snapshot {
 
     fn of_person(&self, person: &Person) -> UserImage {
         UserImage {
+            // Decisions about tokens alone read these; an export is about rights.
+            external_ids: std::collections::BTreeMap::new(),
             id: person.id(),
             organization: person.organization,
             username: person.username().to_owned(),
