@@ -62,7 +62,7 @@ impl Key {
 
     /// An honest token.
     pub fn token(&self, claims: &Value) -> String {
-        let signed = format!("{}.{}", encode(&self.header().to_string()), encode(&claims.to_string()));
+        let signed = format!("{}.{}", encode(self.header().to_string()), encode(claims.to_string()));
         let signature = self.sign(&signed);
         format!("{signed}.{signature}")
     }

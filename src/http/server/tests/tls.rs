@@ -224,3 +224,27 @@ fn files_that_cannot_serve_are_named_with_their_fault() {
     let clients = ClientAuthorities { file: nothing.clone(), required: true };
     assert!(fault(&|tls| tls.clients = Some(clients.clone())).contains("holds no certificate"));
 }
+
+#[tokio::test]
+async fn our_client_believes_the_named_authorities_alone_and_asks_no_other_address() {
+    let files = Files::new();
+    files.write_server_certificate("localhost");
+    let (server, _) = files.start(None, Limits::default());
+    let ListenerAddress::Tcp(address) = &server.address else { panic!("TCP") };
+    let url = format!("https://localhost:{}", address.port());
+    let get = |authorities: &'static str, admits: fn(std::net::IpAddr) -> bool| {
+        let client = Client::reaching(&url, Some(&files.at(authorities)), admits);
+        async move { client?.get("/who").await.map(|reply| reply.status) }
+    };
+    let here: fn(std::net::IpAddr) -> bool = |address| address.is_loopback();
+    assert_eq!(get("clients.pem", here).await.unwrap(), StatusCode::OK);
+    assert!(get("clients.pem", |_| false).await.unwrap_err().to_string().contains("no address that may be asked"));
+    std::fs::write(files.at("other.pem"), &Authority::new().1).unwrap();
+    assert!(get("other.pem", here).await.unwrap_err().to_string().contains("invalid peer certificate"));
+    std::fs::write(files.at("empty.pem"), "").unwrap();
+    assert!(get("empty.pem", here).await.unwrap_err().to_string().contains("holds no certificate"));
+    // The certificate is of another name.
+    let numbered = format!("https://127.0.0.1:{}", address.port());
+    let client = Client::reaching(&numbered, Some(&files.at("clients.pem")), here).unwrap();
+    assert!(client.get("/who").await.is_err());
+}
