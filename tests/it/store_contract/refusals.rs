@@ -91,7 +91,7 @@ fn a_newer_schema_is_refused() {
     let folder = ledger();
     tamper(folder.path(), "INSERT INTO migration (name, checksum, at) VALUES ('9999_later', 'x', 0)");
     let refusal = refusal(folder.path());
-    assert!(matches!(refusal, OpenError::Newer { found: 2, known: 1 }), "{refusal:?}");
+    assert!(matches!(refusal, OpenError::Newer { found, known } if found == known + 1), "{refusal:?}");
     assert!(refusal.to_string().contains("run the newer release"));
 }
 
