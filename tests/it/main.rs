@@ -17,6 +17,7 @@ mod coverage;
 mod crash;
 mod decisions;
 mod dialects;
+mod explain;
 mod forged;
 mod fuzz_corpus;
 mod gateways;
