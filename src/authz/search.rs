@@ -142,9 +142,13 @@ impl View<'_> {
         let ("User", Some(after)) = (&**kind, page.number()) else { return Ok(Found::default()) };
         let target = (found.target == Target::User).then(|| view.named(found.id.as_deref()?)).flatten();
         let mut accounts: Vec<Number> = target.map_or_else(Vec::new, |person| view.snapshot.rights(person).accounts);
-        let named = context.iter().find_map(|(key, value)| match value {
-            ContextValue::Text(id) if key == "account" => Some(id.as_str()),
-            _ => None,
+        let named = context.iter().find(|(key, _)| key == "account").and_then(|(_, value)| match value {
+            ContextValue::Text(id) => Some(id.as_str()),
+            ContextValue::Integer(_)
+            | ContextValue::Boolean(_)
+            | ContextValue::Set(_)
+            | ContextValue::Record(_)
+            | ContextValue::OtherNumber(_) => None,
         });
         let at_hand = (found.target == Target::Account).then_some(found.id.as_deref()).flatten();
         accounts

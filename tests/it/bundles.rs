@@ -22,7 +22,11 @@ fn folders_of_other_applications_load_and_pass_their_cases() {
         };
         run("check");
         let told = run("test");
-        assert!(!told.contains("no case is decided"), "{}: {told}", folder.display());
+        assert!(
+            !told.contains("no case in which it speaks") && !told.contains("no case asks"),
+            "{}: {told}",
+            folder.display()
+        );
         folders += 1;
     }
     assert!(folders >= 2);

@@ -19,6 +19,7 @@ mod crash;
 mod decisions;
 mod dialects;
 mod floods;
+mod explain;
 mod forged;
 mod fuzz_corpus;
 mod gateways;

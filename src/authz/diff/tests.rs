@@ -1,5 +1,6 @@
 //! The comparison against asking both bundles about everybody, one by one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panic")]
+#![allow(clippy::type_complexity, reason = "said once, where it is used")]
 
 use super::*;
 use crate::authz::search::tests::{NOSY, authz, bundle, directory};

@@ -1,0 +1,171 @@
+//! Changes of single facts: as orders for people, and made in the facts to see what comes of them.
+
+use super::super::conditions::Piece;
+use super::super::entities::{Asker, Facts, PrincipalFacts, ResourceFacts};
+use crate::domain::AdministrationLevel;
+
+/// A change of one fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which fact.
+    pub piece: Piece,
+    /// Whether it comes, or goes.
+    pub gain: bool,
+    /// As an order: `assign the role Ordering`.
+    pub what: String,
+    /// Who can do it.
+    pub by: &'static str,
+}
+
+/// How hard a step is.
+pub(super) fn effort(step: &Step) -> (Piece, bool) {
+    (step.piece.clone(), step.gain)
+}
+
+/// The account that a question is about.
+fn account_at_hand<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+    match (&facts.resource, &facts.account) {
+        (ResourceFacts::Account(account), _) | (_, Some(account)) => Some(account.id),
+        (
+            ResourceFacts::User(_)
+            | ResourceFacts::Organization(_)
+            | ResourceFacts::Dashboard
+            | ResourceFacts::Entity(_),
+            None,
+        ) => None,
+    }
+}
+
+/// The change that brings the piece, or takes it away; `None` where nobody can.
+pub(super) fn step(piece: &Piece, gain: bool, facts: &Facts<'_>) -> Option<Step> {
+    const ADMIN: &str = "an Account Admin, or the identity provider";
+    const OPERATOR: &str = "the operator of this service";
+    let verb = |gains: &str, loses: &str| if gain { gains.to_owned() } else { loses.to_owned() };
+    let account = |id: &str| {
+        let what = verb(&format!("grant account {id}"), &format!("take account {id} away"));
+        (Piece::Account(id.to_owned()), what, ADMIN)
+    };
+    let (piece, what, by) = match piece {
+        Piece::Role(name) => {
+            let what = verb(&format!("assign the role {name}"), &format!("take the role {name} away"));
+            (piece.clone(), what, ADMIN)
+        }
+        Piece::Group(id) => {
+            let what = verb(&format!("add to the group {id}"), &format!("remove from the group {id}"));
+            (piece.clone(), what, "the identity provider")
+        }
+        Piece::Product(name) => {
+            let on = account_at_hand(facts)?;
+            let what = verb(&format!("activate {name} on account {on}"), &format!("deactivate {name} on account {on}"));
+            (piece.clone(), what, OPERATOR)
+        }
+        Piece::Account(id) => account(id),
+        Piece::AccountAtHand => account(account_at_hand(facts)?),
+        Piece::AccountNamed => account(facts.account.as_ref()?.id),
+        Piece::AccountShared => account(shared_account(facts)?),
+        Piece::AccessMethod(name) => {
+            let what = verb(&format!("add the access method {name}"), &format!("take the access method {name} away"));
+            (piece.clone(), what, ADMIN)
+        }
+        Piece::Level(name) => {
+            let (level, what) = if gain {
+                (name.clone(), format!("make them {name}"))
+            } else {
+                let other = other_level(name)?;
+                (other.name().to_owned(), format!("make them {}", other.name()))
+            };
+            return Some(Step { piece: Piece::Level(level), gain: true, what, by: ADMIN });
+        }
+        Piece::FreshPassword => {
+            (piece.clone(), verb("set a new password", "let the password expire"), "the person, with the reset link")
+        }
+        Piece::NoRole => (piece.clone(), verb("take every role away", "assign any role"), ADMIN),
+        Piece::Request | Piece::Unchangeable => return None,
+    };
+    Some(Step { piece, gain, what, by })
+}
+
+fn other_level(name: &str) -> Option<AdministrationLevel> {
+    AdministrationLevel::parse(name).map(|level| match level {
+        AdministrationLevel::AccountAdmin => AdministrationLevel::BasicUser,
+        AdministrationLevel::BasicUser => AdministrationLevel::AccountAdmin,
+    })
+}
+
+/// An account of the person acted on.
+fn shared_account<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+    if let ResourceFacts::User(person) = &facts.resource { person.accounts.first().copied() } else { None }
+}
+
+/// The facts after all steps.
+pub(super) fn apply_all<'a>(facts: &Facts<'a>, steps: &'a [Step]) -> Option<Facts<'a>> {
+    let mut changed: Facts<'a> = facts.clone();
+    for step in steps {
+        change(&mut changed, step)?;
+    }
+    Some(changed)
+}
+
+/// The facts after one step.
+pub(super) fn apply<'a>(facts: &Facts<'a>, step: &'a Step) -> Option<Facts<'a>> {
+    let mut changed: Facts<'a> = facts.clone();
+    change(&mut changed, step)?;
+    Some(changed)
+}
+
+/// Makes one change in the facts.
+fn change<'a>(facts: &mut Facts<'a>, step: &'a Step) -> Option<()> {
+    let toggle = |list: &mut Vec<&'a str>, name: &'a str| {
+        list.retain(|one| *one != name);
+        if step.gain {
+            list.push(name);
+        }
+    };
+    if let Piece::Product(name) = &step.piece {
+        if let ResourceFacts::Account(account) = &mut facts.resource {
+            toggle(&mut account.products, name);
+        }
+        if let Some(account) = &mut facts.account {
+            toggle(&mut account.products, name);
+        }
+        return Some(());
+    }
+    let now = facts.now;
+    let person = person(facts)?;
+    match &step.piece {
+        Piece::Role(name) => {
+            toggle(&mut person.roles, name);
+            person.has_assigned_role = step.gain || !person.roles.is_empty();
+        }
+        Piece::Group(id) => toggle(&mut person.groups, id),
+        Piece::Account(id) => toggle(&mut person.accounts, id),
+        Piece::AccessMethod(name) => match name.as_str() {
+            "api" => person.methods.api = step.gain,
+            "dashboard" => person.methods.dashboard = step.gain,
+            _ => return None,
+        },
+        Piece::Level(name) => person.level = AdministrationLevel::parse(name)?,
+        Piece::FreshPassword if step.gain => person.password_changed_at = Some(now),
+        Piece::FreshPassword => person.password_changed_at = Some(crate::domain::Timestamp(0)),
+        Piece::NoRole => {
+            person.has_assigned_role = !step.gain;
+            if step.gain {
+                person.roles.clear();
+            }
+        }
+        Piece::Product(_)
+        | Piece::AccountAtHand
+        | Piece::AccountNamed
+        | Piece::AccountShared
+        | Piece::Request
+        | Piece::Unchangeable => return None,
+    }
+    Some(())
+}
+
+fn person<'f, 'a>(facts: &'f mut Facts<'a>) -> Option<&'f mut PrincipalFacts<'a>> {
+    match &mut facts.principal {
+        Asker::Person(person) => Some(person),
+        Asker::Anonymous | Asker::Entity(_) => None,
+    }
+}
