@@ -6,9 +6,11 @@
 //! question and answer. Knows no HTTP, no wire format and no Cedar.
 
 mod cache;
+mod classes;
 mod facts;
 mod find;
 mod judge;
+mod search;
 #[cfg(test)]
 mod tests;
 pub mod trial;
@@ -18,11 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Revision};
+use crate::domain::{Decision, Question, Reason, Revision};
 use crate::policy::{ContextFault, Live, Serving};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
 use cache::DecisionCache;
+
+pub use search::{Found, Page};
 
 /// How decisions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub struct View<'a> {
     authz: &'a Authz,
     snapshot: Arc<Snapshot>,
     serving: Arc<Serving>,
+    /// Decides for somebody who looks around: not counted, not kept.
+    aside: bool,
 }
 
 impl Authz {
@@ -101,7 +107,7 @@ impl Authz {
 
     /// Pins the present state of the world.
     pub fn view(&self) -> View<'_> {
-        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving() }
+        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving(), aside: false }
     }
 
     /// Answers one question on the present state.
@@ -147,6 +153,18 @@ impl View<'_> {
     pub fn actions_on<'v>(&'v self, kind: &'v str) -> impl Iterator<Item = &'v Arc<str>> {
         let actions = self.serving.bundle.actions().iter();
         actions.filter(move |action| action.applies_to(kind)).map(|action| &action.name)
+    }
+
+    /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
+    fn aside(&self) -> Self {
+        let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
+        Self { authz: self.authz, snapshot, serving, aside: true }
+    }
+
+    fn count(&self, reason: Reason, cache: CacheUse) {
+        if !self.aside {
+            self.authz.metrics.decision(reason, cache);
+        }
     }
 }
 

@@ -160,6 +160,17 @@ impl Snapshot {
         self.slots.iter().filter_map(|slot| if let Slot::Person(person) = slot { Some(person) } else { None })
     }
 
+    /// Every account, by number.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.slots.iter().filter_map(|slot| if let Slot::Account(account) = slot { Some(account) } else { None })
+    }
+
+    /// The number of a role's name, where anybody or any group ever had it.
+    pub fn role_named(&self, name: &str) -> Option<u32> {
+        let hash = self.index.hash(KeyKind::Role, name);
+        self.index.find(hash, |number| self.role(number) == name)
+    }
+
     fn fold(&mut self, number: Number, image: &Image, revision: u64) {
         match image {
             Image::Organization(organization) => {
@@ -260,10 +271,10 @@ impl Snapshot {
 
     /// The number of a role name; new names get the next one.
     fn name(&mut self, name: &str) -> u32 {
-        let hash = self.index.hash(KeyKind::Role, name);
-        if let Some(number) = self.index.find(hash, |number| self.role(number) == name) {
+        if let Some(number) = self.role_named(name) {
             return number;
         }
+        let hash = self.index.hash(KeyKind::Role, name);
         let number = self.name_count;
         self.name_count += 1;
         if let Some(place) = self.names.at(number) {

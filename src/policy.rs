@@ -13,6 +13,7 @@ mod load;
 mod nouns;
 mod path;
 mod policies;
+mod reads;
 mod routes;
 mod schema;
 mod source;
@@ -27,6 +28,7 @@ pub use entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts};
 pub use live::{Live, Serving};
 pub use load::{Action, Bundle};
 pub use path::{CanonicalPath, PathFault};
+pub use reads::Reads;
 pub use routes::{Matched, NoRoute, Target};
 pub use source::Source;
 

@@ -52,6 +52,10 @@ pub(super) fn denied(reason: Reason, message: impl Into<String>) -> Denied {
     Denied { reason, message: message.into() }
 }
 
+fn unknown(what: &str) -> Denied {
+    denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"))
+}
+
 /// Finds action and target of what is asked.
 pub(super) fn find<'a>(bundle: &'a Bundle, asked: &Asked<'a>, strict_hosts: bool) -> Result<Found<'a>, Denied> {
     let no_route = |message: String| denied(Reason::NoRoute, message);
@@ -114,37 +118,49 @@ impl View<'_> {
     }
 
     fn asking<'a>(&'a self, subject: Subject<'a>, action: &Action, now: Timestamp) -> Result<Who<'a>, Denied> {
-        let unknown = |what: &str| denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"));
         let bundle = &self.serving.bundle;
-        let people = action.principals.iter().any(|kind| bundle.from_directory(kind));
-        let person = match subject {
-            Subject::User(name) if people => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
-            Subject::Id(id) if people => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
-            Subject::User(name) | Subject::Id(name) => {
-                return self.own(name, action).map(Who::Entity).ok_or_else(|| unknown("of this name"));
-            }
+        if let Subject::Entity(name) = subject
+            && let Some(kind) = bundle.entity_type(name.kind).filter(|kind| !bundle.from_directory(kind))
+        {
+            let admitted = bundle.admits(kind, name.id).then_some(Who::Entity(EntityName { kind, ..name }));
+            return admitted.ok_or_else(|| unknown("of this type and id"));
+        }
+        if action.principals.iter().any(|kind| bundle.from_directory(kind)) {
+            return self.person(subject, now).map(Who::Person);
+        }
+        let own = |name: &str| self.own(name, action).map(Who::Entity);
+        match subject {
+            Subject::User(name) | Subject::Id(name) => own(name).ok_or_else(|| unknown("of this name")),
             Subject::Authorization(header) => {
-                let identity = (self.authz.verifier.verify(header, now))
-                    .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let Identity(name) = &identity;
-                let known = if people {
-                    self.named(name).map(|person| Who::Person(person))
-                } else {
-                    self.own(name, action).map(Who::Entity)
-                };
-                return known.ok_or_else(|| unknown("named by this credential"));
+                own(&self.verified(header, now)?).ok_or_else(|| unknown("named by this credential"))
             }
-            Subject::Entity(name) => {
-                let kind = bundle.entity_type(name.kind).ok_or_else(|| unknown("of this type"))?;
-                if !bundle.from_directory(kind) {
-                    let admitted = bundle.admits(kind, name.id).then_some(Who::Entity(EntityName { kind, ..name }));
-                    return admitted.ok_or_else(|| unknown("of this type and id"));
+            Subject::Entity(_) => Err(unknown("of this type")),
+        }
+    }
+
+    /// The person of the directory whom a question means.
+    pub(super) fn person(&self, subject: Subject<'_>, now: Timestamp) -> Result<&Person, Denied> {
+        let found = match subject {
+            Subject::User(name) => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
+            Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
+            Subject::Authorization(header) => {
+                self.named(&self.verified(header, now)?).ok_or_else(|| unknown("named by this credential"))?
+            }
+            Subject::Entity(name) => match self.serving.bundle.entity_type(name.kind) {
+                Some(kind) if &**kind == "User" && self.serving.bundle.from_directory(kind) => {
+                    self.named(name.id).ok_or_else(|| unknown("of this id or username"))?
                 }
-                let person = if &**kind == "User" { self.named(name.id) } else { None };
-                person.ok_or_else(|| unknown("of this id or username"))?
-            }
+                Some(_) | None => return Err(unknown("of this type")),
+            },
         };
-        Ok(Who::Person(person))
+        Ok(found)
+    }
+
+    /// The name that a credential proves.
+    fn verified(&self, header: &str, now: Timestamp) -> Result<String, Denied> {
+        let verified = self.authz.verifier.verify(header, now);
+        let Identity(name) = verified.map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
+        Ok(name)
     }
 
     /// The one listed entity of this id that may ask for the action.

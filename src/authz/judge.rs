@@ -80,7 +80,7 @@ impl View<'_> {
     }
 
     fn deny(&self, denial: Denied, found: Option<&Found<'_>>, resource: Option<ResourceName>) -> Decision {
-        self.authz.metrics.decision(denial.reason, CacheUse::None);
+        self.count(denial.reason, CacheUse::None);
         Decision {
             reason: denial.reason,
             message: denial.message.into(),
@@ -105,7 +105,7 @@ fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
 }
 
 /// Whether the person may be judged by policy at all.
-fn standing(person: &Person) -> Option<Denied> {
+pub(super) fn standing(person: &Person) -> Option<Denied> {
     if !person.active() {
         return Some(denied(
             Reason::Deactivated,
@@ -370,7 +370,7 @@ impl Inputs<'_> {
             None => None,
             Some((_, account)) => account.map(|account| Stamped { number: account.number, stamp: account.revision }),
         };
-        if self.account.is_some() && account.is_none() {
+        if self.view.aside || self.account.is_some() && account.is_none() {
             return None;
         }
         // Of one unambiguous form: nested texts are escaped.
@@ -392,7 +392,7 @@ impl Inputs<'_> {
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
-        self.view.authz.metrics.decision(evaluation.reason, cache);
+        self.view.count(evaluation.reason, cache);
         let kinds = self.found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
         Decision {

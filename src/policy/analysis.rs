@@ -6,6 +6,8 @@
 use cedar_policy::{Policy, PrincipalConstraint};
 use serde_json::Value;
 
+use super::reads::Reads;
+
 /// What one policy asks of principal and resource, and how time enters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Analysis {
@@ -17,6 +19,8 @@ pub(super) struct Analysis {
     pub(super) time: TimeDependence,
     /// Whether an account is named by its id, in the scope or in a condition.
     pub(super) names_accounts: bool,
+    /// What the outcome may depend on.
+    pub(super) reads: Reads,
 }
 
 /// How an outcome depends on the time.
@@ -58,7 +62,8 @@ pub(super) fn analyse(policy: &Policy, json: &Value) -> Analysis {
         | PrincipalConstraint::Is(_)
         | PrincipalConstraint::IsIn(..) => None,
     };
-    let mut analysis = Analysis { role, names_accounts: names(json, "Account"), ..Analysis::default() };
+    let mut analysis =
+        Analysis { role, names_accounts: names(json, "Account"), reads: Reads::of(json), ..Analysis::default() };
     for condition in json.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let body = condition.get("body").unwrap_or(&Value::Null);
         if condition.get("kind").and_then(Value::as_str) == Some("when") {
@@ -108,7 +113,7 @@ fn collect_products(value: &Value, products: &mut Vec<String>) {
     }
 }
 
-fn is_attribute(value: &Value, variable: &str, attribute: &str) -> bool {
+pub(super) fn is_attribute(value: &Value, variable: &str, attribute: &str) -> bool {
     value.get(".").is_some_and(|access| {
         access.pointer("/left/Var").and_then(Value::as_str) == Some(variable)
             && access.get("attr").and_then(Value::as_str) == Some(attribute)
@@ -137,7 +142,7 @@ fn time_dependence(body: &Value) -> TimeDependence {
 }
 
 /// `context.now.durationSince(principal.passwordChangedAt)` compared with a literal `duration(…)`.
-fn password_age(body: &Value) -> Option<i64> {
+pub(super) fn password_age(body: &Value) -> Option<i64> {
     let comparison = [">", ">=", "<", "<="].iter().find_map(|operator| body.get(*operator))?;
     let call = comparison.pointer("/left/durationSince")?.as_array()?;
     let (now, since) = (call.first()?, call.get(1)?);

@@ -14,6 +14,7 @@ use super::declarations::{ActionDeclaration, Catalogue, Declarations};
 use super::entities::{DIRECTORY_KINDS, uid_of};
 use super::nouns::Nouns;
 use super::policies::{self, Loaded};
+use super::reads::Reads;
 use super::routes::Routes;
 use super::schema::{self, Declared};
 use super::source::{Files, Source, identify};
@@ -58,6 +59,8 @@ pub struct Action {
     pub(super) time: TimeDependence,
     /// Whether a policy that can apply names an account by its id.
     pub names_accounts: bool,
+    /// What its outcomes may depend on.
+    pub reads: Reads,
 }
 
 impl Bundle {
@@ -233,6 +236,7 @@ impl Action {
         let mut permits = Vec::new();
         let mut time = TimeDependence::Never;
         let mut names_accounts = false;
+        let mut reads = Reads::default();
         for kind in &resources {
             let chosen: Vec<usize> = (policies.iter().enumerate())
                 .filter(|(_, loaded)| in_scope(loaded, kind))
@@ -242,6 +246,7 @@ impl Action {
                 let Some(loaded) = policies.get(*index) else { continue };
                 time = time.and(&loaded.analysis.time);
                 names_accounts |= loaded.analysis.names_accounts;
+                reads.join(&loaded.analysis.reads);
                 if loaded.effect == Effect::Permit && !permits.contains(index) {
                     permits.push(*index);
                 }
@@ -260,6 +265,7 @@ impl Action {
             permits,
             time,
             names_accounts,
+            reads,
         })
     }
 }
