@@ -70,7 +70,7 @@ impl Source {
 fn belongs(name: &str) -> bool {
     match name.split_once('/') {
         None => {
-            matches!(name, "catalogue.toml" | "entities.json")
+            matches!(name, "catalogue.toml" | "entities.json" | "links.json")
                 || name.ends_with(".cedar")
                 || name.ends_with(".cedarschema")
         }
