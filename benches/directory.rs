@@ -115,7 +115,7 @@ fn measure_server(folder: &Path, users: u64) -> Result<Value, Failure> {
         "action": "listOrders",
         "resource": {"type": "Account", "id": World::account_id(0)},
     });
-    let answer = process::exchange(server.gate, "POST /v1/authorize HTTP/1.1\r\n", &question.to_string())?;
+    let answer = process::exchange(server.address("gate")?, "POST /v1/authorize HTTP/1.1\r\n", &question.to_string())?;
     if answer.contains("unknown-user") {
         return Err("the server does not know the last person".into());
     }

@@ -21,12 +21,13 @@ mod workload;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use client::{Load, Plan, Requests};
+use client::{Door, Load, Plan, Requests};
 use process::{Process, Server};
 use questions::Questions;
 use statistics::{Stopwatch, median, quantile, rounded, table};
@@ -35,6 +36,9 @@ use workload::{Failure, World};
 /// How many people the servers know.
 const SIZES: [u64; 2] = [1_000, 100_000];
 const CONNECTIONS: usize = 32;
+/// Connections of HTTP/2, and streams on each.
+const MULTIPLEXED: usize = 8;
+const STREAMS: usize = 32;
 /// Different bodies that are asked again and again.
 const WARM: usize = 20_000;
 /// Bodies that are asked once.
@@ -99,6 +103,8 @@ fn say(line: &str) {
 struct Target {
     name: String,
     address: SocketAddr,
+    /// The Unix socket beside the address, if there is one.
+    socket: Option<PathBuf>,
     process: Process,
     warm: Requests,
     fresh: Requests,
@@ -121,6 +127,9 @@ struct Sample {
     p99: f64,
     /// How busy the client was in the closed loop.
     busy: f64,
+    /// Answers a second over the Unix socket, and over multiplexed HTTP/2, in the closed loop.
+    unix_throughput: f64,
+    http2_throughput: f64,
     /// The same for questions never asked before.
     fresh_throughput: f64,
     fresh_processor: f64,
@@ -167,7 +176,9 @@ fn start(users: u64, folder: &std::path::Path, core: Option<usize>) -> Result<Ta
     let seeding = Stopwatch::start();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(seed::seed(&world, folder))?;
     say(&format!("{users} people seeded in {:.1} s", seeding.elapsed().as_secs_f64()));
-    let Server { mut process, gate, ready_after } = Server::start(folder, core)?;
+    let server = Server::start(folder, core)?;
+    let gate = server.address("gate")?;
+    let Server { mut process, ready_after, .. } = server;
     let mut questions = Questions::new(&world, users)?;
     let endpoints = questions.endpoints();
     say(&format!(
@@ -194,7 +205,8 @@ fn start(users: u64, folder: &std::path::Path, core: Option<usize>) -> Result<Ta
     }
     let answer_bytes = bytes / answers.max(1);
     let (name, samples) = (format!("cedargate, {users} people"), Vec::new());
-    Ok(Target { name, address: gate, process, warm, fresh, batches, permit_share, answer_bytes, samples })
+    let socket = Some(folder.join("gate.sock"));
+    Ok(Target { name, address: gate, socket, process, warm, fresh, batches, permit_share, answer_bytes, samples })
 }
 
 /// Starts this program again as the bare server, whose answers have the same size.
@@ -219,6 +231,7 @@ fn start_bare(bytes: usize, others: &[Target], core: Option<usize>) -> Result<Ta
     Ok(Target {
         name: "bare hyper server".to_owned(),
         address,
+        socket: None,
         process,
         warm: std::sync::Arc::clone(&other.warm),
         fresh: std::sync::Arc::clone(&none),
@@ -241,21 +254,28 @@ fn measure(target: &Target, settings: &Settings, round: usize) -> Result<Sample,
     };
     // What the round before left in the processor's caches is another server's.
     client::run(target.address, plan(&target.warm, 10))?;
-    let (throughput, processor, busy) = closed(target, plan(&target.warm, 1))?;
+    let (throughput, processor, busy) = closed(target, target.address.into(), plan(&target.warm, 1))?;
     let open = Plan { rate: Some(settings.rate), ..plan(&target.warm, 1) };
     let mut latencies = client::run(target.address, open)?.latencies;
     let (p50, p99) = (quantile(&mut latencies, 0.5), quantile(&mut latencies, 0.99));
     let mut sample = Sample { throughput, processor, p50, p99, busy, ..Sample::default() };
+    if let Some(socket) = &target.socket {
+        (sample.unix_throughput, ..) = closed(target, Door::Unix(socket.clone()), plan(&target.warm, 2))?;
+    }
+    let multiplexed = Door::Multiplexed(target.address, STREAMS);
+    let few = Plan { connections: MULTIPLEXED, ..plan(&target.warm, 2) };
+    (sample.http2_throughput, ..) = closed(target, multiplexed, few)?;
     if !target.fresh.is_empty() {
         let part = target.fresh.len() / settings.rounds.max(1);
         let once = Plan { first: part * round, again: false, ..plan(&target.fresh, 2) };
         // No round may reach into the next one's questions.
         let end = (part * (round + 1)).min(target.fresh.len());
         let requests: Requests = target.fresh.get(..end).unwrap_or(&[]).into();
-        (sample.fresh_throughput, sample.fresh_processor, _) = closed(target, Plan { requests, ..once })?;
+        (sample.fresh_throughput, sample.fresh_processor, _) =
+            closed(target, target.address.into(), Plan { requests, ..once })?;
     }
     if !target.batches.is_empty() {
-        let (throughput, processor, _) = closed(target, plan(&target.batches, 2))?;
+        let (throughput, processor, _) = closed(target, target.address.into(), plan(&target.batches, 2))?;
         let each = f64::from(u32::try_from(BATCH)?);
         (sample.batch_throughput, sample.batch_processor) = (throughput * each, processor / each);
     }
@@ -263,9 +283,9 @@ fn measure(target: &Target, settings: &Settings, round: usize) -> Result<Sample,
 }
 
 /// Answers a second, microseconds of the server's processor for each, and how busy the client was.
-fn closed(target: &Target, plan: Plan) -> Result<(f64, f64, f64), Failure> {
+fn closed(target: &Target, door: Door, plan: Plan) -> Result<(f64, f64, f64), Failure> {
     let before = target.process.processor_time()?;
-    let Load { answers, time, busy, .. } = client::run(target.address, plan)?;
+    let Load { answers, time, busy, .. } = client::run(door, plan)?;
     let spent = target.process.processor_time()?.saturating_sub(before);
     let answers = f64::from(u32::try_from(answers)?).max(1.0);
     Ok((answers / time.as_secs_f64(), spent.as_secs_f64() * 1e6 / answers, busy))
@@ -305,6 +325,8 @@ fn evaluate(targets: &[Target], settings: &Settings, pinned: bool) -> Result<Val
         "cached_cpu_100000": rounded(against(large, |s| s.processor, bare, |s| s.processor)),
         "cached_p50_100000": rounded(against(large, |s| s.p50, bare, |s| s.p50)),
         "cached_p99_100000": rounded(against(large, |s| s.p99, bare, |s| s.p99)),
+        "unix_throughput": rounded(against(small, |s| s.unix_throughput, bare, |s| s.throughput)),
+        "h2_throughput": rounded(against(small, |s| s.http2_throughput, bare, |s| s.throughput)),
         "users_100000": rounded(against(large, |s| s.processor, small, |s| s.processor)),
         "miss_built_cpu": rounded(against(small, |s| s.fresh_processor, bare, |s| s.processor)),
         "batch_100": rounded(against(small, |s| s.batch_throughput, small, |s| s.throughput)),
@@ -325,6 +347,8 @@ fn describe(target: &Target) -> Result<Value, Failure> {
         "p50_us": rounded(middle(target, |s| s.p50)),
         "p99_us": rounded(middle(target, |s| s.p99)),
         "client_busy": rounded(middle(target, |s| s.busy)),
+        "unix_per_second": rounded(middle(target, |s| s.unix_throughput)),
+        "http2_per_second": rounded(middle(target, |s| s.http2_throughput)),
         "miss_per_second": rounded(middle(target, |s| s.fresh_throughput)),
         "miss_cpu_us": rounded(middle(target, |s| s.fresh_processor)),
         "batch_decisions_per_second": rounded(middle(target, |s| s.batch_throughput)),

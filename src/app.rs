@@ -7,8 +7,8 @@
 pub mod demo;
 mod files;
 pub mod policy;
+mod tls;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,13 +20,15 @@ use crate::clock::Sources;
 use crate::config::{Config, IssuerKeys, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
+use crate::gate::authzen::AuthZen;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::Scim;
+use crate::scim::{EventRetention, Scim, Standing};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
+use crate::telemetry::metrics::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 use crate::telemetry::{Health, LogGuard, Metrics};
 use crate::token::{IssuerConfig, Verifier};
 
@@ -103,6 +105,8 @@ pub struct App {
     fatal: Arc<Notify>,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
+    certificates: Arc<tls::Certificates>,
+    scim: Arc<Scim>,
 }
 
 impl App {
@@ -110,6 +114,7 @@ impl App {
     pub fn build(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let Seams { sources, apply, metrics } = seams;
         let verifier = Arc::new(verifier(config)?);
+        let certificates = Arc::new(tls::Certificates::load(config)?);
         let source = policy::source(config.policies.as_deref());
         let bundle = policy::load_and_try(&source)?;
         metrics.policy_bundle(Arc::clone(bundle.id()));
@@ -124,24 +129,52 @@ impl App {
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
-        let health = Arc::new(health(&reloader, &integrity));
 
-        let bound = bind(config)?;
+        let bound = bind(config, &certificates)?;
         let addresses = Addresses::of(&bound);
         let public_url = config.scim.public_url.clone().unwrap_or_else(|| addresses.front.clone());
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
-        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)));
-        let credentials: Vec<&str> = config.gate.credentials.iter().map(crate::config::Secret::expose).collect();
-        let gate = Arc::new(Gate::new(Arc::clone(&authz), &credentials));
+        let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
+        let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
+        metrics.provisioning(figures(&scim));
+        let health = Arc::new(health(&reloader, &certificates, &integrity, &scim));
+        if config.gate.credentials.is_empty() {
+            tracing::warn!(
+                gate = addresses.gate,
+                "the gate is open: whoever can connect may ask and is believed what the original request was; set \
+                 gate.credentials to admit gateways only"
+            );
+        }
+        let gate = Arc::new(Gate::new(Arc::clone(&authz), config.gate.clone()));
+        let mut page_key = [0; 32];
+        sources.random.fill(&mut page_key);
+        let authzen = Arc::new(AuthZen::new(Arc::clone(&gate), page_key, config.listeners.gate_public_url.clone()));
         let manage = Arc::new(manage(shared, &scim, &sources, &operator_token, &reloader)?);
         let version = serde_json::json!({"name": "cedargate", "version": env!("CARGO_PKG_VERSION")});
         let ops = operations::routes(Arc::clone(&health), Arc::clone(&metrics), version).merge(manage.routes());
-        let tables = Tables { front: table(scim.router())?, gate: table(gate.routes())?, ops: table(ops)? };
+        let tables = Tables {
+            front: table(scim.router())?,
+            gate: table(gate.routes().merge(authzen.routes()))?,
+            ops: table(ops)?,
+        };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
-        Ok(Self { addresses, data, listeners, tables, health, store, authz, fatal, integrity, reloader })
+        Ok(Self {
+            addresses,
+            data,
+            listeners,
+            tables,
+            health,
+            store,
+            authz,
+            fatal,
+            integrity,
+            reloader,
+            certificates,
+            scim,
+        })
     }
 
     /// Where the listeners are.
@@ -161,7 +194,10 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, .. } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, scim, .. } =
+            self;
+        // An alarm of an earlier process stands on, before anybody can ask.
+        scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (bound, service) in listeners {
@@ -177,6 +213,7 @@ impl App {
             .spawn(move || check_integrity(&*store, &integrity))
             .map_err(|error| StartError::Internal(error.to_string()))?;
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
+        let renewing = tokio::spawn(tls::keep_renewing(certificates));
         let failed = tokio::select! {
             () = stop => false,
             () = fatal.notified() => true,
@@ -191,6 +228,7 @@ impl App {
             }
         }
         reloading.abort();
+        renewing.abort();
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }
@@ -271,15 +309,40 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>) -> Health {
-    let (reloader, integrity) = (Arc::clone(reloader), Arc::clone(integrity));
+fn health(
+    reloader: &Arc<policy::Reloader>,
+    certificates: &Arc<tls::Certificates>,
+    integrity: &Arc<Mutex<Result<(), String>>>,
+    scim: &Arc<Scim>,
+) -> Health {
+    let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
+    let integrity = Arc::clone(integrity);
+    let scim = Arc::clone(scim);
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
+        .concern("certificates", move || certificates.last_refusal())
+        .concern("provisioning", move || scim.concern())
 }
 
-fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
+/// The figures of connections, for `/metrics`.
+fn figures(scim: &Arc<Scim>) -> ProvisioningSource {
+    let scim = Arc::clone(scim);
+    Box::new(move || {
+        let one = |(connection, standing): (String, Standing)| ConnectionFigures {
+            connection,
+            requests: standing.counts.iter().map(|(class, count)| (class.name(), *count)).collect(),
+            last_success: standing.last_success,
+            failure_ratio: standing.failure_ratio(),
+            alarm: standing.alarm.is_some(),
+        };
+        let connections = scim.standings().into_iter().map(one).collect();
+        ProvisioningFigures { connections, lost_events: scim.lost_events() }
+    })
+}
+
+fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {
     let listeners = &config.listeners;
     let mut wanted = vec![
         ("front", listeners.front.address.clone()),
@@ -292,11 +355,8 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for (name, address) in wanted {
         let shown = address.to_string();
-        let one = Bound::bind(&ListenerConfig { name, address }).map_err(|cause| StartError::Bind {
-            name,
-            address: shown,
-            cause,
-        })?;
+        let one = Bound::bind(&ListenerConfig { name, address, tls: certificates.of(name) })
+            .map_err(|cause| StartError::Bind { name, address: shown, cause })?;
         bound.push(one);
     }
     Ok(bound)
@@ -357,12 +417,4 @@ fn manage(
             Box::pin(async move { reloader.reload().await })
         }),
     })
-}
-
-/// A TCP listener's address, where it has one.
-fn tcp(bound: &Bound) -> Option<SocketAddr> {
-    match bound.address() {
-        crate::http::server::ListenerAddress::Tcp(address) => Some(*address),
-        crate::http::server::ListenerAddress::Unix(_) => None,
-    }
 }

@@ -62,6 +62,15 @@ pub enum Failure {
     Internal,
 }
 
+/// A person as services behind a gateway know them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonName {
+    /// The dashboard username, which never changes.
+    pub username: String,
+    /// The SCIM id.
+    pub id: String,
+}
+
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,
@@ -132,6 +141,18 @@ impl Authz {
 }
 
 impl View<'_> {
+    /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
+    fn aside(&self) -> Self {
+        let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
+        Self { authz: self.authz, snapshot, serving, aside: true }
+    }
+
+    fn count(&self, reason: Reason, cache: CacheUse) {
+        if !self.aside {
+            self.authz.metrics.decision(reason, cache);
+        }
+    }
+
     /// The entity type that a question means by a name: as the schema declares it, as its `@name` says, else without
     /// case where only one type fits.
     pub fn entity_type(&self, name: &str) -> Option<&Arc<str>> {
@@ -153,18 +174,6 @@ impl View<'_> {
     pub fn actions_on<'v>(&'v self, kind: &'v str) -> impl Iterator<Item = &'v Arc<str>> {
         let actions = self.serving.bundle.actions().iter();
         actions.filter(move |action| action.applies_to(kind)).map(|action| &action.name)
-    }
-
-    /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
-    fn aside(&self) -> Self {
-        let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        Self { authz: self.authz, snapshot, serving, aside: true }
-    }
-
-    fn count(&self, reason: Reason, cache: CacheUse) {
-        if !self.aside {
-            self.authz.metrics.decision(reason, cache);
-        }
     }
 }
 

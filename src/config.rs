@@ -4,11 +4,13 @@
 //! a process with a fault does not start (exit code 3). Unknown keys are faults. This room reads settings and
 //! the files that hold secrets; it starts nothing and knows no room beyond the types of its settings.
 
+mod gate;
 mod read;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,9 @@ use std::path::PathBuf;
 
 pub use source::{ConfigFile, Origin, read_file};
 
-use crate::http::server::{Limits, ListenerAddress};
+use crate::gate::authzen::PublicUrl;
+use crate::gate::credentials::GateConfig;
+use crate::http::server::{Limits, ListenerAddress, TlsFiles};
 use crate::telemetry::LogConfig;
 
 /// Everything that can be set, checked.
@@ -53,6 +57,8 @@ pub struct Listeners {
     pub gate: Listener,
     /// `gate.socket`: questions over a Unix socket as well, with the gate's limits.
     pub gate_socket: Option<PathBuf>,
+    /// `gate.public_url`: where AuthZEN's clients reach the gate, for its metadata; `None`: there is none.
+    pub gate_public_url: Option<PublicUrl>,
     /// `ops`: operators, metrics, health.
     pub ops: Listener,
 }
@@ -62,6 +68,8 @@ pub struct Listeners {
 pub struct Listener {
     /// `….address`.
     pub address: ListenerAddress,
+    /// `….tls`; `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// `….limits`.
     pub limits: Limits,
 }
@@ -82,6 +90,10 @@ pub struct ScimConfig {
     pub schemas: Option<PathBuf>,
     /// `scim.username_change`: what a changed SCIM `userName` does.
     pub username_change: UsernameChange,
+    /// `scim.event_count`: the newest events of each connection that the provisioning log keeps.
+    pub event_count: u64,
+    /// `scim.event_days`: how many days it keeps any.
+    pub event_days: u32,
 }
 
 /// What a changed SCIM `userName` does to a person's login.
@@ -92,13 +104,6 @@ pub enum UsernameChange {
     Alias,
     /// The change is refused.
     Reject,
-}
-
-/// Who may ask the gate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GateConfig {
-    /// The tokens in the file `gate.credential_file`, one a line, any of which will do; empty: loopback only, no credential.
-    pub credentials: Vec<Secret>,
 }
 
 /// How questions are answered.
@@ -132,23 +137,6 @@ pub enum IssuerKeys {
     File(PathBuf),
     /// A JWKS address, https.
     Url(String),
-}
-
-/// A secret: never shown, not even by `{:?}`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself. Compare it in constant time.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret(…)")
-    }
 }
 
 /// The command line's say; it wins over the environment and the file.

@@ -77,12 +77,14 @@ impl Directory {
 struct Loader<'a>(&'a mut Snapshot);
 
 impl Projection for Loader<'_> {
-    fn image(&mut self, number: Number, image: Image) {
-        self.0.fold(number, &image, 0);
-    }
-
-    fn member(&mut self, group: Number, member: Number) {
-        self.0.join(group, member, true, 0);
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]) {
+        match &image {
+            Image::User(user) => self.0.fold_user(number, user, groups, 0),
+            Image::Group(group) => self.0.fold_group(number, group, groups.into(), 0),
+            Image::Organization(_) | Image::Account(_) | Image::Members(_) | Image::Gone => {
+                self.0.fold(number, &image, 0);
+            }
+        }
     }
 }
 
@@ -184,8 +186,14 @@ impl Snapshot {
                 let record = Account { number, id, organization: account.organization, products, revision };
                 self.put(number, Slot::Account(Arc::new(record)));
             }
-            Image::User(user) => self.fold_user(number, user, revision),
-            Image::Group(group) => self.fold_group(number, group, revision),
+            Image::User(user) => {
+                let before = self.person(number).cloned();
+                self.fold_user(number, user, before.as_ref().map_or(&[], |person| person.groups()), revision);
+            }
+            Image::Group(group) => {
+                let parents = self.group(number).map(|before| before.parents.clone()).unwrap_or_default();
+                self.fold_group(number, group, parents, revision);
+            }
             Image::Members(MemberChange { added, removed }) => {
                 removed.iter().for_each(|member| self.join(number, *member, false, revision));
                 added.iter().for_each(|member| self.join(number, *member, true, revision));
@@ -194,18 +202,15 @@ impl Snapshot {
         }
     }
 
-    fn fold_user(&mut self, number: Number, image: &UserImage, revision: u64) {
+    fn fold_user(&mut self, number: Number, image: &UserImage, groups: &[Number], revision: u64) {
         let roles: Vec<u32> = image.roles.iter().map(|name| self.name(name)).collect();
         let before = self.person(number).cloned();
-        let Some(mut person) = Person::new(number, image, &roles, revision) else {
+        let Some(person) = Person::new(number, image, groups, &roles, revision) else {
             // Whoever cannot be read is nobody: an image that was dropped might have taken rights away.
             tracing::error!(number, "a person's record cannot be read; they are unknown from now on");
             return self.put(number, Slot::Gone(revision));
         };
         if let Some(before) = &before {
-            if let Some(joined) = person.with_groups(before.groups(), revision) {
-                person = joined;
-            }
             for name in [Some(before.username()), before.login()].into_iter().flatten() {
                 let hash = self.index.hash(KeyKind::Name, &fold(name));
                 self.index.remove(hash, number);
@@ -222,7 +227,7 @@ impl Snapshot {
         self.put(number, Slot::Person(Arc::new(person)));
     }
 
-    fn fold_group(&mut self, number: Number, image: &GroupImage, revision: u64) {
+    fn fold_group(&mut self, number: Number, image: &GroupImage, parents: Box<[Number]>, revision: u64) {
         let group = Group {
             number,
             id: image.id.as_str().into(),
@@ -231,7 +236,7 @@ impl Snapshot {
             roles: image.roles.iter().map(|name| self.name(name)).collect(),
             assigned: image.assigned,
             accounts: image.accounts.as_slice().into(),
-            parents: self.group(number).map(|before| before.parents.clone()).unwrap_or_default(),
+            parents,
             revision,
         };
         self.put(number, Slot::Group(Arc::new(group)));

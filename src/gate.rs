@@ -1,23 +1,37 @@
 //! Where gateways ask: one dialect, one file, each a pure pair of wire to question and decision to wire.
 //!
 //! The gate knows no store, no SCIM and no Cedar. A refusal is never a permit: each dialect writes its
-//! fail-closed answer once. No option is ever read from a client's query.
+//! fail-closed answer once. No option is ever read from a client's query. A gateway dialect has one way through:
+//! admitted by a credential ([`credentials`]), its request read ([`original`]), judged, answered ([`answer`]).
 
+pub mod answer;
+pub mod auth_request;
+pub mod authzen;
+pub mod credentials;
+pub mod envoy_grpc;
+pub mod envoy_http;
+pub mod forward_auth;
+mod json;
 pub mod native;
+pub mod opa;
+pub mod original;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question};
-use crate::http::{Method, Refusal, Request, Router, later, now};
-use crate::token::SharedToken;
+use crate::domain::{Decision, Question, Revision};
+use crate::http::{Answer, Handling, Method, Refusal, Request, Response, Router, later};
+use answer::{Judged, verdict_name};
+use credentials::{Dialect, GateConfig, Manner};
+use original::{HeaderFault, Original};
 
 /// Who may ask, and whom the answers come from.
 pub struct Gate {
     authz: Arc<Authz>,
-    /// The tokens that gateways present; none admits whoever can connect (loopback or Unix socket only).
-    credentials: Vec<SharedToken>,
+    config: GateConfig,
 }
 
 /// How long a question waits for the revision that it asks for.
@@ -25,24 +39,27 @@ const FRESHNESS_WAIT: Duration = Duration::from_millis(50);
 const FRESHNESS_STEP: Duration = Duration::from_millis(2);
 
 impl Gate {
-    /// A gate over the decisions; `credentials` are the tokens of which a gateway must present one.
-    pub fn new(authz: Arc<Authz>, credentials: &[&str]) -> Self {
-        Self { authz, credentials: credentials.iter().map(|token| SharedToken::new(token)).collect() }
+    /// A gate over the decisions.
+    pub const fn new(authz: Arc<Authz>, config: GateConfig) -> Self {
+        Self { authz, config }
     }
 
-    /// Every endpoint of the gate.
+    /// Every endpoint of the gate. Refusals from outside of the handlers (overload, bodies too large, a handler that
+    /// failed) are rendered by the same functions as the handlers' own.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let (one, many) = (Arc::clone(self), Arc::clone(self));
         Router::new()
-            .route(
-                Method::POST,
-                "/v1/authorize",
-                later(move |request| {
-                    let gate = Arc::clone(&one);
-                    async move { native::authorize(&gate, &request).await }
-                }),
-            )
-            .route(Method::POST, "/v1/authorize/batch", now(move |request| native::authorize_batch(&many, &request)))
+            .route(Method::POST, "/v1/authorize", self.handler(authorize))
+            .route(Method::POST, "/v1/authorize/batch", self.handler(authorize_batch))
+            .any("/forward-auth", self.handler(forward_auth))
+            .refusals("/forward-auth", Arc::new(forward_auth::refuse))
+            .any("/auth-request", self.handler(auth_request))
+            .refusals("/auth-request", Arc::new(auth_request::refuse))
+            .prefix("/envoy/", self.handler(envoy_http))
+            .refusals("/envoy/", Arc::new(envoy_http::refuse))
+            .route(Method::POST, envoy_grpc::PATH, self.handler(envoy_grpc))
+            .refusals(envoy_grpc::PATH, Arc::new(envoy_grpc::refuse))
+            .route(Method::POST, opa::PATH, self.handler(opa))
+            .refusals(opa::PATH, Arc::new(opa::refuse))
     }
 
     /// The decisions behind the gate.
@@ -50,33 +67,117 @@ impl Gate {
         &self.authz
     }
 
-    /// Whether the gateway proved who it is.
-    fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        if self.credentials.is_empty() {
-            return Ok(());
-        }
-        match request.bearer() {
-            // Every token is compared, so that the time tells nothing of which one came close.
-            Some(token) if self.credentials.iter().fold(false, |met, known| met | known.matches(token)) => Ok(()),
-            Some(_) | None => {
-                Err(Refusal::unauthenticated("this gate wants the gateway's token as `Authorization: Bearer`"))
-            }
-        }
+    /// How this gateway's questions are read, where it proved who it is.
+    fn admit(&self, dialect: Dialect, request: &Request) -> Result<&Manner, Refusal> {
+        credentials::admit(&self.config, dialect, request)
+    }
+
+    fn handler<F>(self: &Arc<Self>, dialect: fn(Arc<Self>, Request) -> F) -> Handling
+    where
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let gate = Arc::clone(self);
+        later(move |request| -> Answer { Box::pin(dialect(Arc::clone(&gate), request)) })
     }
 
     /// Decides, waiting a little for a revision that is still on its way.
     async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        self.catch_up(question.least_revision).await;
+        self.authz.decide(question)
+    }
+
+    /// Waits a little for a revision that is still on its way.
+    async fn catch_up(&self, wanted: Option<Revision>) {
+        let Some(wanted) = wanted else { return };
         let mut waited = Duration::ZERO;
-        loop {
-            match self.authz.decide(question) {
-                Err(Failure::NotFresh { have, want }) if have.epoch == want.epoch && waited < FRESHNESS_WAIT => {
-                    tokio::time::sleep(FRESHNESS_STEP).await;
-                    waited += FRESHNESS_STEP;
-                }
-                settled => return settled,
+        while waited < FRESHNESS_WAIT {
+            let have = self.authz.revision();
+            if have.epoch != wanted.epoch || have >= wanted {
+                return;
             }
+            tokio::time::sleep(FRESHNESS_STEP).await;
+            waited += FRESHNESS_STEP;
         }
     }
+
+    /// Decides on what a gateway asks about, and says whom it is about.
+    fn judge(&self, dialect: Dialect, manner: &Manner, original: &Original<'_>) -> Result<Judged, Refusal> {
+        let question = original.question(manner.channel);
+        let view = self.authz.view();
+        let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
+        let judged = Judged { decision, id: self.authz.decision_id(), person: view.person_named(question.subject) };
+        tracing::debug!(
+            dialect = dialect.name(),
+            method = original.method,
+            host = original.host.unwrap_or(""),
+            // Queries may hold secrets.
+            path = original.path.split('?').next().unwrap_or(""),
+            decision = verdict_name(judged.decision.verdict()),
+            reason = judged.decision.reason.code(),
+            id = judged.id,
+            user = judged.person.as_ref().map_or("", |person| &*person.username),
+            request_id = original.request_id.unwrap_or(""),
+            "decided"
+        );
+        Ok(judged)
+    }
+}
+
+async fn authorize(gate: Arc<Gate>, request: Request) -> Response {
+    native::authorize(&gate, &request).await
+}
+
+async fn authorize_batch(gate: Arc<Gate>, request: Request) -> Response {
+    native::authorize_batch(&gate, &request).await
+}
+
+async fn opa(gate: Arc<Gate>, request: Request) -> Response {
+    let answer = || -> Result<Response, Refusal> {
+        let manner = gate.admit(Dialect::Opa, &request)?;
+        let body = json::parse(&request.body)?;
+        let asks = opa::read(&body, manner)?;
+        Ok(opa::write(&asks, &gate.judge(Dialect::Opa, manner, &asks.original())?))
+    };
+    answer().unwrap_or_else(|refusal| opa::refuse(&refusal))
+}
+
+async fn forward_auth(gate: Arc<Gate>, request: Request) -> Response {
+    let judge = || -> Result<Judged, Refusal> {
+        let manner = gate.admit(Dialect::ForwardAuth, &request)?;
+        gate.judge(Dialect::ForwardAuth, manner, &forward_auth::read(&request, manner)?)
+    };
+    judge().map_or_else(|refusal| forward_auth::refuse(&refusal), |judged| forward_auth::write(&judged))
+}
+
+async fn auth_request(gate: Arc<Gate>, request: Request) -> Response {
+    let judge = || -> Result<Judged, Refusal> {
+        let manner = gate.admit(Dialect::AuthRequest, &request)?;
+        gate.judge(Dialect::AuthRequest, manner, &auth_request::read(&request, manner)?)
+    };
+    judge().map_or_else(|refusal| auth_request::refuse(&refusal), |judged| auth_request::write(&judged))
+}
+
+async fn envoy_http(gate: Arc<Gate>, request: Request) -> Response {
+    let judge = || -> Result<Judged, Refusal> {
+        let manner = gate.admit(Dialect::EnvoyHttp, &request)?;
+        let target = match &request.query {
+            Some(query) => format!("{}?{query}", request.path),
+            None => request.path.clone(),
+        };
+        gate.judge(Dialect::EnvoyHttp, manner, &envoy_http::read(&request, &target, manner)?)
+    };
+    judge().map_or_else(|refusal| envoy_http::refuse(&refusal), |judged| envoy_http::write(&judged, &gate.config))
+}
+
+async fn envoy_grpc(gate: Arc<Gate>, request: Request) -> Response {
+    let answer = || -> Result<Response, Refusal> {
+        let manner = gate.admit(Dialect::EnvoyGrpc, &request)?;
+        let check = envoy_grpc::parse(&request)?;
+        let headers = envoy_grpc::headers(&check)?;
+        let judged = gate.judge(Dialect::EnvoyGrpc, manner, &envoy_grpc::read(&check, &headers, manner)?)?;
+        Ok(envoy_grpc::write(&judged, &headers, &gate.config))
+    };
+    answer().unwrap_or_else(|refusal| envoy_grpc::refuse(&refusal))
 }
 
 /// A failure as every dialect starts from it.
@@ -85,5 +186,12 @@ fn refuse(failure: &Failure) -> Refusal {
         Failure::NotFresh { .. } => Refusal::unavailable("not-fresh", failure.to_string()),
         Failure::Context(_) => Refusal::bad_request(failure.to_string()),
         Failure::Internal => Refusal::internal(failure.to_string()),
+    }
+}
+
+impl From<HeaderFault> for Refusal {
+    fn from(fault: HeaderFault) -> Self {
+        tracing::debug!(%fault, "a gateway's request cannot be read in one way only");
+        Self { code: "malformed-request", ..Self::bad_request(fault.to_string()) }
     }
 }

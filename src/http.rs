@@ -6,11 +6,11 @@
 mod body;
 pub mod client;
 pub mod operations;
+mod peer;
 pub mod router;
 pub mod server;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 pub use body::{Body, BodyReader, BrokenOff, Chunks, Closed};
 pub use hyper::{Method, StatusCode, header};
+pub use peer::{ClientCertificate, Peer, PeerProcess};
 pub use router::{Handling, RouteTable, Router, later, now, stream};
 
 /// An answer; its body is whole or comes in chunks.
@@ -49,8 +50,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, within the listener's limit.
     pub body: Bytes,
-    /// Who connected; `None` over a Unix socket.
-    pub peer: Option<SocketAddr>,
+    /// Who connected.
+    pub peer: Arc<Peer>,
     /// Path parameters by name, percent-decoded.
     pub parameters: Vec<(&'static str, String)>,
     /// The request's id (a UUID), also in the log and in the `Cedargate-Request-Id` header.
@@ -70,7 +71,7 @@ impl Request {
             query,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            peer: None,
+            peer: Arc::default(),
             parameters: Vec::new(),
             id: String::new(),
         }

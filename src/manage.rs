@@ -95,7 +95,7 @@ impl std::fmt::Debug for OperatorToken {
 }
 
 impl Manage {
-    /// Every endpoint. `GET connections/{id}/events` comes with the provisioning log.
+    /// Every endpoint.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route(Method::GET, "/manage/v1/organizations", self.guarded(organizations::list))
@@ -109,7 +109,12 @@ impl Manage {
             .route(Method::GET, "/manage/v1/connections", self.guarded(connections::list))
             .route(Method::POST, "/manage/v1/connections", self.guarded(connections::create))
             .route(Method::GET, "/manage/v1/connections/{id}", self.guarded(connections::get))
+            .route(Method::PATCH, "/manage/v1/connections/{id}", self.guarded(connections::patch))
             .route(Method::DELETE, "/manage/v1/connections/{id}", self.guarded(connections::delete))
+            .route(Method::GET, "/manage/v1/connections/{id}/events", self.guarded(connections::events))
+            .route(Method::GET, "/manage/v1/events/{event}", self.guarded(connections::event))
+            .route(Method::POST, "/manage/v1/connections/{id}/undo", self.guarded(connections::undo))
+            .route(Method::DELETE, "/manage/v1/connections/{id}/alarm", self.guarded(connections::settle))
             .route(Method::POST, "/manage/v1/connections/{id}/tokens", self.guarded(connections::create_token))
             .route(
                 Method::DELETE,

@@ -5,12 +5,14 @@
 //! [`image`] alone; which names a person keeps in [`life`]. The language of SCIM (schemas, filters, PATCH) is pure and
 //! knows nothing of the rest. This room knows no policies, no gateways and no SQL.
 
+pub mod alarm;
 mod caller;
 pub mod connection;
 mod content;
 pub mod conversation;
 mod discovery;
 pub mod error;
+mod event;
 pub mod filter;
 mod groups;
 pub mod image;
@@ -20,13 +22,16 @@ mod members;
 pub mod operator;
 pub mod patch;
 mod query;
+mod rate;
 mod respond;
 pub mod schema;
 mod state;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod users;
 mod view;
+mod watch;
 
 use std::sync::Arc;
 
@@ -34,15 +39,21 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use error::ScimError;
+pub use event::{EventPage, EventRetention, EventSearch};
 pub use image::{Mark, MarkReason};
 pub use operator::{Imported, Users};
 pub use respond::{MEDIA_TYPE, REVISION_HEADER};
+pub use undo::{Since, Undone};
+pub use watch::{OutcomeClass, Risk, Standing};
 
 use self::caller::Caller;
+use self::event::Waiting;
 use self::respond::failure;
 use self::schema::{ResourceKind, Schemas};
+use self::watch::Watch;
 use crate::clock::Sources;
 use crate::domain::{Number, Revision};
+use crate::http::header::{self, HeaderValue};
 use crate::http::{Handling, Method, Request, Response, Router, later};
 use crate::store::{Committed, Kind, Record, Step, Store, StoreError, Transaction};
 use crate::telemetry::Metrics;
@@ -63,6 +74,9 @@ pub struct Scim {
     /// Held while a group joins a group, so that two joins cannot close a ring together.
     nesting: Mutex<()>,
     metrics: Option<Arc<Metrics>>,
+    watch: Arc<Watch>,
+    waiting: Waiting,
+    retention: EventRetention,
 }
 
 impl Operation {
@@ -144,7 +158,16 @@ impl Scim {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             nesting: Mutex::new(()),
             metrics: None,
+            watch: Arc::default(),
+            waiting: Waiting::default(),
+            retention: EventRetention::default(),
         }
+    }
+
+    /// Keeps so much of the provisioning log.
+    pub const fn retaining(mut self, retention: EventRetention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Counts every request from now on.
@@ -225,12 +248,17 @@ impl Scim {
     async fn perform(&self, operation: Operation, request: &Request) -> Response {
         let caller = match Caller::admit(&*self.store, self.sources.clock.now(), request).await {
             Ok(caller) => caller,
-            Err(error) => {
-                tracing::info!(request = %request.id, status = error.status.as_u16(), "a SCIM request was not admitted");
-                return failure(&error);
+            Err(refused) => {
+                let status = refused.error.status.as_u16();
+                tracing::info!(request = %request.id, status, "a SCIM request was not admitted");
+                return failure(&self.not_admitted(refused, request));
             }
         };
-        let response = self.dispatch(operation, &caller, request).await.unwrap_or_else(|error| failure(&error));
+        let answered = self.recorded(operation, &caller, request).await;
+        let mut response = answered.unwrap_or_else(|error| failure(&error));
+        if let Operation::NotAllowed(allow) = operation {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
         tracing::info!(
             request = %request.id,
             connection = caller.connection(),
@@ -262,7 +290,9 @@ impl Scim {
             Operation::ResourceType => self.resource_type(request),
             Operation::Schemas => self.schema_documents(request),
             Operation::Schema => self.schema_document(request),
-            Operation::NotAllowed(allow) => Ok(respond::not_allowed(allow)),
+            Operation::NotAllowed(allow) => {
+                Err(ScimError::method_not_allowed(format!("this endpoint takes {allow} only")))
+            }
             Operation::NotImplemented => Err(ScimError::not_implemented(
                 "this server does not have this part of SCIM yet; use /Users and /Groups",
             )),
@@ -272,8 +302,7 @@ impl Scim {
         }
     }
 
-    /// One transaction, now.
-    async fn commit(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
+    async fn commit_steps(&self, steps: Vec<Step>) -> Result<Committed, Failure> {
         let transaction = Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
         self.store.commit(transaction).await.map_err(|error| match error {
             StoreError::VersionMismatch { .. } | StoreError::NotFound(_) => Failure::Raced,

@@ -16,8 +16,11 @@
 //! 5. A resource's version goes up by one with each write to it (its members included), and an expected version that
 //!    does not match changes nothing.
 //! 6. The same operation id commits once; a repetition answers with the first outcome's revision.
-//! 7. After an I/O error at a commit nothing is acknowledged any more until the process starts anew.
+//! 7. Events of the provisioning log that come with a write are committed with it. A transaction of [`Step::Event`],
+//!    [`Step::ForgetEvents`] and [`Step::Note`] alone takes no revision: it answers with the one that the ledger stands at.
+//! 8. After an I/O error at a commit nothing is acknowledged any more until the process starts anew.
 
+pub mod events;
 mod limits;
 pub mod memory;
 pub mod sqlite;
@@ -28,6 +31,7 @@ use std::sync::Arc;
 
 use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
+pub use events::{Event, EventQuery, LoggedEvent, Retention};
 pub use limits::{MAX_DEPTH, MAX_STEPS, MAX_TERMS};
 
 /// A future that can be stored and sent.
@@ -186,6 +190,17 @@ pub enum Step {
         number: Number,
         /// The version that it must have; `None` takes any.
         expected: Option<u64>,
+    },
+    /// An entry for the provisioning log. Concerns no resource, so that its outcome names none (0) and changes nothing.
+    Event(Event),
+    /// Old entries of the provisioning log go, a bounded number at a time. Its outcome is that of an event.
+    ForgetEvents(Retention),
+    /// A small fact beside the ledger that no decision reads; `None` takes it away. Its outcome is that of an event.
+    Note {
+        /// Its name; facts that belong together begin alike.
+        key: String,
+        /// What it is from now on.
+        value: Option<String>,
     },
 }
 
@@ -352,12 +367,11 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
-/// Receives the state at one revision, piece by piece, for a start.
-pub trait Projection {
-    /// A resource's newest image.
-    fn image(&mut self, number: Number, image: Image);
-    /// A membership.
-    fn member(&mut self, group: Number, member: Number);
+/// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
+pub trait Projection: Send {
+    /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
+    /// What has no image has no place here, nor in groups.
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
 }
 
 /// Why a store could not do it.
@@ -434,8 +448,14 @@ pub trait Store: Send + Sync {
     /// The change log after a revision number of the present epoch, at most `limit` entries.
     fn tail(&self, after: u64, limit: u64) -> BoxFuture<'_, Result<Vec<LogEntry>, StoreError>>;
 
-    /// Walks the state of everybody at one revision, which it answers. Images come in the order of numbers and
-    /// before memberships. Blocking: for the start, before anything serves.
+    /// The provisioning log, newest first.
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>>;
+
+    /// The facts of [`Step::Note`] whose keys begin with this, by key.
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
+
+    /// Walks the state of everybody at one revision, which it answers. Resources come in the order of
+    /// their numbers. Blocking: for the start, before anything serves.
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError>;
 
     /// Reads everything and verifies the hash chain and the engine's own structures. Blocking.

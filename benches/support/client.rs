@@ -1,16 +1,21 @@
-//! The load: keep-alive connections on one thread, closed or open loop.
+//! The load: keep-alive connections on one thread, closed or open loop; over TCP, a Unix socket or multiplexed HTTP/2.
 //!
 //! Closed: every connection sends its next question as soon as it has an answer; that shows throughput. Open: question
 //! `n` is due at `n / rate`, whether the server keeps up or not, and its latency counts from that instant, so a stall
 //! is felt by all questions that it delays. Waiting is spinning, since timers of a millisecond would drown microseconds.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::statistics::Stopwatch;
 use crate::workload::Failure;
@@ -22,6 +27,23 @@ pub type Requests = Arc<[Box<[u8]>]>;
 const LARGEST_ANSWER: usize = 1024 * 1024;
 /// How much longer than its window a run may take, before it is given up.
 const OVERTIME: Duration = Duration::from_secs(20);
+
+/// Where a server listens, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// HTTP/1.1 over TCP.
+    Tcp(SocketAddr),
+    /// HTTP/1.1 over a Unix socket.
+    Unix(PathBuf),
+    /// HTTP/2 over TCP, so many streams on each connection.
+    Multiplexed(SocketAddr, usize),
+}
+
+impl From<SocketAddr> for Door {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
 
 /// How to ask.
 #[derive(Clone)]
@@ -61,7 +83,8 @@ struct Shared {
 }
 
 /// Runs a plan against a server. Fails at any answer but 200.
-pub fn run(server: SocketAddr, plan: Plan) -> Result<Load, Failure> {
+pub fn run(server: impl Into<Door>, plan: Plan) -> Result<Load, Failure> {
+    let server = server.into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let before = own_processor_time();
     let mut load = runtime.block_on(connect_and_ask(server, plan))?;
@@ -69,17 +92,29 @@ pub fn run(server: SocketAddr, plan: Plan) -> Result<Load, Failure> {
     Ok(load)
 }
 
-async fn connect_and_ask(server: SocketAddr, plan: Plan) -> Result<Load, Failure> {
-    let mut streams = Vec::new();
-    for _ in 0..plan.connections {
-        let stream = TcpStream::connect(server).await?;
-        stream.set_nodelay(true)?;
-        streams.push(stream);
-    }
+async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
     let limit = plan.window.saturating_add(OVERTIME);
-    let next = AtomicUsize::new(0);
-    let shared = Arc::new(Shared { plan, next, started: Stopwatch::start() });
-    let asking: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(ask(stream, Arc::clone(&shared)))).collect();
+    let connections = plan.connections;
+    let mut askers = Vec::new();
+    for _ in 0..connections {
+        match &server {
+            Door::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                askers.push(Asker::Plain(Box::new(stream)));
+            }
+            Door::Unix(path) => askers.push(Asker::Plain(Box::new(UnixStream::connect(path).await?))),
+            Door::Multiplexed(address, streams) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+                tokio::spawn(async move { drop(connection.await) });
+                askers.extend((0..*streams).map(|_| Asker::Multiplexed(sender.clone())));
+            }
+        }
+    }
+    let shared = Arc::new(Shared { plan, next: AtomicUsize::new(0), started: Stopwatch::start() });
+    let asking: Vec<_> = askers.into_iter().map(|asker| tokio::spawn(ask(asker, Arc::clone(&shared)))).collect();
     let mut load = Load::default();
     for one in asking {
         let one = tokio::time::timeout(limit, one).await.map_err(|_| "the server does not keep up")???;
@@ -92,6 +127,45 @@ async fn connect_and_ask(server: SocketAddr, plan: Plan) -> Result<Load, Failure
     Ok(load)
 }
 
+/// A connection's bytes, whatever carries them.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// Whoever asks one question at a time.
+enum Asker {
+    Plain(Box<dyn Wire>),
+    Multiplexed(SendRequest<Full<Bytes>>),
+}
+
+impl Asker {
+    async fn exchange(&mut self, request: &[u8], buffer: &mut Vec<u8>) -> Result<Answer, Failure> {
+        match self {
+            Self::Plain(stream) => {
+                stream.write_all(request).await?;
+                read(&mut **stream, buffer).await
+            }
+            Self::Multiplexed(sender) => {
+                let answer = sender.send_request(over_http2(request)?).await?;
+                let permit = answer.headers().get("cedargate-decision").is_some_and(|verdict| verdict == "permit");
+                if answer.status() != hyper::StatusCode::OK {
+                    return Err(format!("an answer other than 200: {}", answer.status()).into());
+                }
+                Ok(Answer { permit, bytes: answer.into_body().collect().await?.to_bytes().len() })
+            }
+        }
+    }
+}
+
+/// The same question as a request of HTTP/2.
+fn over_http2(request: &[u8]) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+    let end = request.windows(4).position(|four| four == b"\r\n\r\n").ok_or("a request without a head")?;
+    let head = std::str::from_utf8(request.get(..end).unwrap_or(&[]))?;
+    let path = head.split(' ').nth(1).ok_or("a request without a path")?;
+    let body = Bytes::copy_from_slice(request.get(end + 4..).unwrap_or(&[]));
+    let request = hyper::Request::post(format!("http://gate{path}")).header("content-type", "application/json");
+    Ok(request.body(Full::new(body))?)
+}
+
 /// Processor time of this thread until now; zero where the system does not tell.
 fn own_processor_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -99,7 +173,7 @@ fn own_processor_time() -> Duration {
 }
 
 /// One connection.
-async fn ask(mut stream: TcpStream, shared: Arc<Shared>) -> Result<Load, Failure> {
+async fn ask(mut asker: Asker, shared: Arc<Shared>) -> Result<Load, Failure> {
     let Shared { plan, next, started } = &*shared;
     let mut load = Load::default();
     let mut buffer = Vec::with_capacity(16 * 1024);
@@ -119,8 +193,7 @@ async fn ask(mut stream: TcpStream, shared: Arc<Shared>) -> Result<Load, Failure
         while started.elapsed() < due {
             tokio::task::yield_now().await;
         }
-        stream.write_all(request).await?;
-        let answer = read(&mut stream, &mut buffer).await?;
+        let answer = asker.exchange(request, &mut buffer).await?;
         load.time = started.elapsed();
         load.latencies.push(load.time.saturating_sub(due).as_secs_f64() * 1e6);
         load.answers += 1;
@@ -135,7 +208,7 @@ struct Answer {
 }
 
 /// Reads one answer with its whole body.
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Answer, Failure> {
+async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>) -> Result<Answer, Failure> {
     buffer.clear();
     let head = loop {
         if stream.read_buf(buffer).await? == 0 {

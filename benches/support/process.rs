@@ -103,8 +103,8 @@ impl Drop for Process {
 /// The real server on a data folder.
 pub struct Server {
     pub process: Process,
-    /// The gate's address.
-    pub gate: SocketAddr,
+    /// What `addresses.json` says.
+    addresses: Value,
     /// From the start of the process until `/readyz` said yes.
     pub ready_after: Duration,
 }
@@ -116,8 +116,12 @@ impl Server {
         let folder = data.to_str().ok_or("the temporary folder's name is not UTF-8")?;
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
         let any = "127.0.0.1:0";
+        let socket = data.join("gate.sock");
+        let socket = socket.to_str().ok_or("the temporary folder's name is not UTF-8")?;
         let arguments = [
             "serve",
+            "--gate-socket",
+            socket,
             "--data",
             folder,
             "--store",
@@ -140,8 +144,7 @@ impl Server {
                 let addresses: Value = serde_json::from_str(&text)?;
                 let ops = address(&addresses, "ops")?;
                 if exchange(ops, "GET /readyz HTTP/1.1\r\n", "").is_ok() {
-                    let gate = address(&addresses, "gate")?;
-                    return Ok(Self { process, gate, ready_after: started.elapsed() });
+                    return Ok(Self { process, addresses, ready_after: started.elapsed() });
                 }
             }
             if started.elapsed() > START {
@@ -149,6 +152,11 @@ impl Server {
             }
             pause(Duration::from_millis(2));
         }
+    }
+
+    /// The address of a listener: `front`, `gate` or `ops`.
+    pub fn address(&self, listener: &str) -> Result<SocketAddr, Failure> {
+        address(&self.addresses, listener)
     }
 }
 

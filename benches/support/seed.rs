@@ -211,7 +211,7 @@ fn group_id(group: u64) -> String {
     identifier(0xb, group)
 }
 
-fn user_id(user: u64) -> String {
+pub fn user_id(user: u64) -> String {
     identifier(0xa, user)
 }
 

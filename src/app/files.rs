@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::tcp;
 use crate::clock::Sources;
 use crate::http::server::Bound;
 use crate::scim::schema::Schemas;
@@ -13,11 +12,11 @@ use crate::scim::schema::Schemas;
 /// Where the listeners are: the text of `addresses.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
-    /// `http://…` of the front listener.
+    /// `http://…` or `https://…` of the front listener.
     pub front: String,
-    /// `http://…` of the gate.
+    /// `http://…` or `https://…` of the gate.
     pub gate: String,
-    /// `http://…` of the ops listener.
+    /// `http://…` or `https://…` of the ops listener.
     pub ops: String,
     /// The process id.
     pub pid: u32,
@@ -27,10 +26,7 @@ const ADDRESSES: &str = "addresses.json";
 
 impl Addresses {
     pub(super) fn of(bound: &[Bound]) -> Self {
-        let url = |name: &str| {
-            let address = bound.iter().find(|one| one.name() == name).and_then(tcp);
-            address.map_or_else(String::new, |address| format!("http://{address}"))
-        };
+        let url = |name: &str| bound.iter().find(|one| one.name() == name).map_or_else(String::new, Bound::url);
         Self { front: url("front"), gate: url("gate"), ops: url("ops"), pid: std::process::id() }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::View;
+use super::{PersonName, View};
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
@@ -161,6 +161,27 @@ impl View<'_> {
         let verified = self.authz.verifier.verify(header, now);
         let Identity(name) = verified.map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
         Ok(name)
+    }
+
+    /// Username and id of the person whom a subject names, where it names one.
+    pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
+        let bundle = &self.serving.bundle;
+        let person = match subject {
+            Subject::User(name) => self.snapshot.user(name)?,
+            Subject::Id(id) => self.snapshot.user_by_id(id)?,
+            Subject::Authorization(header) => {
+                let Identity(name) = self.authz.verifier.verify(header, self.authz.clock.now()).ok()?;
+                self.named(&name)?
+            }
+            Subject::Entity(name) => {
+                let kind = bundle.entity_type(name.kind).filter(|kind| &***kind == "User")?;
+                if !bundle.from_directory(kind) {
+                    return None;
+                }
+                self.named(name.id)?
+            }
+        };
+        Some(PersonName { username: person.username().to_owned(), id: person.id() })
     }
 
     /// The one listed entity of this id that may ask for the action.

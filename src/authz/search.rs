@@ -12,8 +12,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::classes::{Interest, Lens, PersonClass};
-use super::find::find;
-use super::{Failure, View, judge};
+use super::find::Who;
+use super::{Failure, View, find, judge};
 use crate::directory::{Account, Person};
 use crate::domain::{Asked, Channel, ContextValue, EntityName, Number, Question, Subject, Verdict};
 use crate::policy::Target;
@@ -119,8 +119,7 @@ impl Part {
 }
 
 impl View<'_> {
-    /// Who of a type can do this: usernames, in the order of the ledger, or listed ids in their own. `kind` is an
-    /// entity type.
+    /// Who of a type can do this: usernames, in the order of the ledger. `kind` is an entity type.
     ///
     /// # Errors
     /// As [`View::decide`].
@@ -134,11 +133,11 @@ impl View<'_> {
     ) -> Result<Found, Failure> {
         let view = self.aside();
         let bundle = &view.serving.bundle;
-        let Ok(found) = find(bundle, asked, view.authz.strict_hosts) else { return Ok(Found::default()) };
+        let Ok(found) = find::find(bundle, asked, view.authz.strict_hosts) else { return Ok(Found::default()) };
         let Some(kind) = bundle.entity_type(kind) else { return Ok(Found::default()) };
         if !bundle.from_directory(kind) {
             let ask = |id: &str| view.permits(Subject::Entity(EntityName::new(kind, id)), *asked, channel, context);
-            return listed(bundle.listed_ids(kind), page, ask);
+            return view.listed(kind, page, ask);
         }
         let ("User", Some(after)) = (&**kind, page.number()) else { return Ok(Found::default()) };
         let target = (found.target == Target::User).then(|| view.named(found.id.as_deref()?)).flatten();
@@ -193,7 +192,12 @@ impl View<'_> {
         let bundle = &view.serving.bundle;
         let declared = bundle.action_named(action).and_then(|index| bundle.action(index));
         let (Some(declared), Some(kind)) = (declared, bundle.entity_type(kind)) else { return Ok(Found::default()) };
-        let asking = view.person(subject, view.authz.clock.now()).ok();
+        let who = match view.who(subject, declared, view.authz.clock.now()) {
+            Ok(who) => who,
+            Err(_) if declared.anonymous => Who::Nobody,
+            Err(_) => return Ok(Found::default()),
+        };
+        let asking = who.person();
         if !declared.applies_to(kind) || asking.is_some_and(|person| judge::standing(person).is_some()) {
             return Ok(Found::default());
         }
@@ -202,7 +206,7 @@ impl View<'_> {
             view.permits(subject, Asked::Action { action, properties, resource }, channel, context)
         };
         if !bundle.from_directory(kind) {
-            return listed(bundle.listed_ids(kind), page, ask);
+            return view.listed(kind, page, ask);
         }
         let (Some(after), rights) = (page.number(), asking.map(|person| view.snapshot.rights(person))) else {
             return Ok(Found::default());
@@ -294,6 +298,25 @@ impl View<'_> {
         Ok(part.found())
     }
 
+    /// Those of the bundle's own entities of a type that are permitted, in the order of their ids.
+    fn listed(
+        &self,
+        kind: &str,
+        page: Page<'_>,
+        ask: impl Fn(&str) -> Result<bool, Failure>,
+    ) -> Result<Found, Failure> {
+        let ids = self.serving.bundle.listed_ids(kind);
+        let start = page.after.map_or(0, |after| ids.partition_point(|id| **id <= *after));
+        let mut part = Part::new(page.limit);
+        for id in ids.iter().skip(start) {
+            if !part.goes_on(part.seen) {
+                break;
+            }
+            part.saw(id.to_string(), ask(id)?.then(|| id.to_string()));
+        }
+        Ok(part.found())
+    }
+
     fn permits(
         &self,
         subject: Subject<'_>,
@@ -310,22 +333,4 @@ impl View<'_> {
         let finds = |name: &String| self.named(name).is_some_and(|found| found.number == person.number);
         Some(person.username().to_owned()).filter(finds).or_else(|| Some(person.id()).filter(finds))
     }
-}
-
-/// One part of the bundle's own entities, in the order of their ids.
-fn listed(
-    ids: &[Arc<str>],
-    page: Page<'_>,
-    mut permits: impl FnMut(&str) -> Result<bool, Failure>,
-) -> Result<Found, Failure> {
-    let start = page.after.map_or(0, |after| ids.partition_point(|id| &**id <= after));
-    let mut part = Part::new(page.limit);
-    for (asked, id) in ids.iter().skip(start).enumerate() {
-        if !part.goes_on(asked) {
-            break;
-        }
-        let found = permits(id)?.then(|| id.to_string());
-        part.saw(id.to_string(), found);
-    }
-    Ok(part.found())
 }

@@ -4,25 +4,24 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::gate;
 use super::reader::Reader;
 use super::source::Raw;
-use super::value;
+use super::value::{self, Parsed};
 use super::{
-    Config, DecisionConfig, Faults, GateConfig, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, Secret,
-    StoreLocation, UsernameChange,
+    Config, DecisionConfig, Faults, Issuer, IssuerKeys, Listener, Listeners, ScimConfig, StoreLocation, UsernameChange,
 };
+use crate::gate::authzen::PublicUrl;
+use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
 use crate::telemetry::log::{LogConfig, LogFormat, check_filter};
-
-/// A shorter credential can be guessed.
-const SHORTEST_CREDENTIAL: usize = 32;
 
 /// Algorithms that need no shared secret (RFC 7518 section 3.1, RFC 8037).
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 pub(super) fn config(mut reader: Reader) -> Result<Config, Faults> {
     let listeners = listeners(&mut reader);
-    let gate = gate(&mut reader);
+    let gate = gate::gate(&mut reader);
     check_listeners(&mut reader, &listeners, &gate);
     let data = reader.path("data.folder", "cedargate-data");
     let store = store(&mut reader, &data);
@@ -46,13 +45,20 @@ fn listeners(reader: &mut Reader) -> Listeners {
         front: listener(reader, "front", 8080, &usual),
         gate: listener(reader, "gate", 8181, &gate),
         gate_socket: reader.optional_path("gate.socket"),
+        gate_public_url: reader.optional("gate.public_url", public_url, ToString::to_string),
         ops: listener(reader, "ops", 9191, &ops),
     }
 }
 
 fn listener(reader: &mut Reader, name: &str, port: u16, limits: &Limits) -> Listener {
     let address = reader.address(&format!("{name}.address"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    Listener { address: ListenerAddress::Tcp(address), limits: read_limits(reader, name, limits) }
+    let tls = super::tls::tls(reader, name);
+    Listener { address: ListenerAddress::Tcp(address), tls, limits: read_limits(reader, name, limits) }
+}
+
+fn public_url(raw: &Raw) -> Parsed<PublicUrl> {
+    let text = value::text(raw)?;
+    PublicUrl::parse(&text).map_err(|wrong| format!("is {text:?}; it {wrong}"))
 }
 
 fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
@@ -79,32 +85,6 @@ fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
     }
 }
 
-fn gate(reader: &mut Reader) -> GateConfig {
-    let Some(path) = reader.optional_path("gate.credential_file") else { return GateConfig::default() };
-    match credentials(&path) {
-        Ok(credentials) => GateConfig { credentials },
-        Err(message) => {
-            reader.fault("gate.credential_file", message);
-            GateConfig::default()
-        }
-    }
-}
-
-fn credentials(path: &Path) -> Result<Vec<Secret>, String> {
-    let text = std::fs::read_to_string(path).map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.is_empty() {
-        return Err(format!("{} is empty; write a token into it", path.display()));
-    }
-    if lines.iter().any(|line| line.len() < SHORTEST_CREDENTIAL) {
-        return Err(format!(
-            "{} has a token of fewer than {SHORTEST_CREDENTIAL} characters; write a longer, random one",
-            path.display()
-        ));
-    }
-    Ok(lines.into_iter().map(|line| Secret(line.to_owned())).collect())
-}
-
 /// What must hold between the listeners: nothing open to the network without a credential, no address twice.
 fn check_listeners(reader: &mut Reader, listeners: &Listeners, gate: &GateConfig) {
     let named = [
@@ -117,7 +97,7 @@ fn check_listeners(reader: &mut Reader, listeners: &Listeners, gate: &GateConfig
         && gate.credentials.is_empty()
     {
         let message = "can be reached from outside this machine, and nothing says who may ask: set \
-                       gate.credential_file, or bind 127.0.0.1 or gate.socket";
+                       gate.credential_file or gate.credentials, or bind 127.0.0.1 or gate.socket";
         reader.fault("gate.address", message);
     }
     for (index, (key, address)) in named.iter().enumerate() {
@@ -171,6 +151,8 @@ fn scim(reader: &mut Reader) -> ScimConfig {
         public_url: reader.optional("scim.public_url", parse, Clone::clone),
         schemas: reader.optional_path("scim.schemas"),
         username_change: reader.choice("scim.username_change", UsernameChange::default(), &words),
+        event_count: reader.number("scim.event_count", 100_000, 100, 100_000_000),
+        event_days: u32::try_from(reader.number("scim.event_days", 90, 1, 3_650)).unwrap_or(u32::MAX),
     }
 }
 

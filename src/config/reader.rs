@@ -66,6 +66,11 @@ impl Reader {
         numbers.filter(|number: &usize| *number < 64).max().map_or(0, |highest| highest + 1)
     }
 
+    /// Whether somebody set it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     pub(super) fn text(&mut self, key: &str, default: &str) -> String {
         self.take(key, default.to_owned(), value::text, Clone::clone)
     }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::domain::Channel;
+use crate::gate::credentials::{CallerSource, Dialect};
 
 fn load_all(file: &str, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Config, Faults> {
     let file = ConfigFile { name: "cedargate.toml".to_owned(), text: file.to_owned() };
@@ -118,8 +120,9 @@ fn a_credential_file_is_read_and_never_shown() {
     std::fs::write(&path, format!("{token}\n\n{token}x\n")).unwrap();
     let file = format!("[gate]\naddress = \"0.0.0.0:0\"\ncredential_file = {:?}", path.display().to_string());
     let config = load(&file).unwrap();
-    let tokens: Vec<&str> = config.gate.credentials.iter().map(Secret::expose).collect();
-    assert_eq!(tokens, [token, &format!("{token}x")]);
+    let tokens = &config.gate.credentials[0].tokens;
+    assert_eq!(tokens.len(), 2);
+    assert!(tokens[0].matches(token) && tokens[1].matches(&format!("{token}x")));
     assert!(!format!("{config:?}").contains(token), "a secret must not be printed");
 
     std::fs::write(&path, "short\n").unwrap();
@@ -130,6 +133,34 @@ fn a_credential_file_is_read_and_never_shown() {
     assert!(load(&file).is_err());
     std::fs::remove_file(&path).unwrap();
     assert!(load(&file).is_err());
+}
+
+#[test]
+fn gate_credentials_say_what_a_gateway_shows_and_how_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let file = format!(
+        "[gate]\ncaller = [\"header:X-User\", \"authorization\"]\nstrip_headers = [\"X-User\"]\n[[gate.credentials]]\n\
+         name = \"edge\"\ntoken_file = {:?}\naddresses = [\"10.0.0.0/8\"]\ndialects = [\"forward-auth\"]\n\
+         channel = \"dashboard\"\n[[gate.credentials]]\nname = \"mesh\"\ncertificate = \"spiffe://x/y\"\nexplain = true\n\
+         caller = [\"principal\"]\n",
+        path.display().to_string()
+    );
+    let gate = load(&file).unwrap().gate;
+    let [edge, mesh] = &gate.credentials[..] else { panic!("{gate:?}") };
+    assert_eq!((edge.name.as_str(), edge.tokens.len(), edge.addresses.len()), ("edge", 1, 1));
+    assert_eq!((&edge.dialects[..], edge.manner.channel), (&[Dialect::ForwardAuth][..], Channel::Dashboard));
+    assert_eq!(edge.manner.caller, gate.manner.caller);
+    assert_eq!((&mesh.manner.caller[..], mesh.manner.explain), (&[CallerSource::Principal][..], true));
+    assert_eq!(gate.strip_headers, ["x-user"]);
+
+    let wrong = |from: &str, to: &str| faults(&file.replace(from, to)).join("\n");
+    assert!(wrong("certificate = \"spiffe://x/y\"\n", "").contains("gate.credentials.1 asks for no proof"));
+    assert!(wrong("forward-auth", "forwardauth").contains("gate.credentials.0.dialects holds \"forwardauth\""));
+    assert!(wrong("10.0.0.0/8", "10.0.0.1/8").contains("gate.credentials.0.addresses"));
+    assert!(wrong("\"principal\"", "\"cookie\"").contains("header:NAME"));
+    assert!(wrong("name = \"mesh\"\n", "").contains("gate.credentials.1.name is missing"));
 }
 
 #[test]

@@ -93,8 +93,14 @@ pub struct Person {
 }
 
 impl Person {
-    /// From an image; `roles` are the image's role names as numbers. Memberships are none yet.
-    pub(super) fn new(number: Number, image: &UserImage, roles: &[u32], revision: u64) -> Option<Self> {
+    /// From an image, the direct groups, sorted, and the image's role names as numbers.
+    pub(super) fn new(
+        number: Number,
+        image: &UserImage,
+        groups: &[Number],
+        roles: &[u32],
+        revision: u64,
+    ) -> Option<Self> {
         let mut names = image.username.clone();
         names.push_str(image.login.as_deref().unwrap_or(""));
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
@@ -119,7 +125,7 @@ impl Person {
                 | flag(image.methods.api, API)
                 | flag(image.assigned, ASSIGNED),
         };
-        person.link(&accounts, &[], roles)?;
+        person.link(&accounts, groups, roles)?;
         Some(person)
     }
 

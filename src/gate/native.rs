@@ -1,24 +1,27 @@
 //! Our own dialect: `POST /v1/authorize` and `/v1/authorize/batch`, JSON in and out.
 //!
 //! Always 200 for a decision, permit or deny; 400 for what cannot be read, 401 for a gateway that did not
-//! authenticate, 503 for `not-fresh`. The fail-closed answer is the refusal's own status: never 200.
+//! authenticate, 503 for `not-fresh`. The fail-closed answer is the refusal's own status: never 200; in a batch an
+//! `error` stands in the place of the question that got no decision.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::answer::{decision_headers, verdict_name};
+use super::credentials::Dialect;
+use super::json::{self, Members};
 use super::{Gate, refuse};
-use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject, Verdict};
+use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 
 /// The most questions in one batch.
 pub const LARGEST_BATCH: usize = 1000;
-
-/// A JSON object.
-type Members = serde_json::Map<String, serde_json::Value>;
+/// Questions of a batch that are answered in one go, before others on the same thread have their turn.
+const IN_ONE_GO: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -33,7 +36,8 @@ struct QuestionBody<'a> {
     resource: Option<ResourceBody<'a>>,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    context: Option<Members>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
     #[serde(borrow)]
     min_revision: Option<Cow<'a, str>>,
 }
@@ -76,7 +80,8 @@ struct BatchBody<'a> {
     subject: Option<&'a RawValue>,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    context: Option<Members>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
     #[serde(borrow)]
     questions: Vec<&'a RawValue>,
 }
@@ -125,58 +130,56 @@ pub async fn authorize(gate: &Gate, request: &Request) -> Response {
 }
 
 async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(request)?;
+    gate.admit(Dialect::Native, request)?;
     let body: QuestionBody<'_> = parse(&request.body)?;
-    let context = context(body.context.as_ref(), None);
+    let own = members(body.context)?;
+    let context = context(own.as_ref(), None);
     let question = question(&body, &Defaults::default(), &context)?;
     let decision = gate.decide(&question).await.map_err(|failure| refuse(&failure))?;
     let id = gate.authz.decision_id();
     let mut response = respond(StatusCode::OK, "application/json", to_json(&decision, &id)?);
-    let headers = response.headers_mut();
-    headers.insert(
-        HeaderName::from_static("cedargate-decision"),
-        HeaderValue::from_static(verdict_name(decision.verdict())),
-    );
-    headers.insert(HeaderName::from_static("cedargate-reason"), HeaderValue::from_static(decision.reason.code()));
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(HeaderName::from_static("cedargate-decision-id"), id);
-    }
+    decision_headers(response.headers_mut(), &decision, &id);
     Ok(response)
 }
 
-/// `POST /v1/authorize/batch`: every question on one state of the world.
-pub fn authorize_batch(gate: &Gate, request: &Request) -> Response {
-    match answer_batch(gate, request) {
+/// `POST /v1/authorize/batch`: every question on one state of the world, no older than any of them asks for.
+pub async fn authorize_batch(gate: &Gate, request: &Request) -> Response {
+    match answer_batch(gate, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.to_response(),
     }
 }
 
-fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(request)?;
+async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
+    gate.admit(Dialect::Native, request)?;
     let body: BatchBody<'_> = parse(&request.body)?;
     if body.questions.len() > LARGEST_BATCH {
         let message = format!("{} questions; a batch holds at most {LARGEST_BATCH}", body.questions.len());
         return Err(Refusal::bad_request(message));
     }
     let subject: Option<SubjectBody<'_>> = body.subject.map(|raw| parse(raw.get().as_bytes())).transpose()?;
-    let defaults =
-        Defaults { subject: subject.as_ref(), channel: body.channel.as_deref(), context: body.context.as_ref() };
+    let common = members(body.context)?;
+    let defaults = Defaults { subject: subject.as_ref(), channel: body.channel.as_deref(), context: common.as_ref() };
+    let questions: Vec<Result<QuestionBody<'_>, Refusal>> =
+        body.questions.iter().map(|raw| parse(raw.get().as_bytes())).collect();
+    let wanted = questions.iter().flatten().filter_map(|body| body.min_revision.as_deref()?.parse().ok()).max();
+    gate.catch_up(wanted).await;
     let view = gate.authz.view();
-    let mut out = String::with_capacity(64 + body.questions.len() * 320);
+    let decide = |body: &QuestionBody<'_>| -> Result<String, Refusal> {
+        let own = members(body.context)?;
+        let context = context(own.as_ref(), defaults.context);
+        let question = question(body, &defaults, &context)?;
+        let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
+        to_json(&decision, &gate.authz.decision_id())
+    };
+    let mut out = String::with_capacity(64 + questions.len() * 320);
     out.push_str("{\"decisions\":[");
-    for (at, raw) in body.questions.iter().enumerate() {
+    for (at, question) in questions.iter().enumerate() {
+        pause(at).await;
         if at > 0 {
             out.push(',');
         }
-        let one = || -> Result<String, Refusal> {
-            let body: QuestionBody<'_> = parse(raw.get().as_bytes())?;
-            let context = context(body.context.as_ref(), defaults.context);
-            let question = question(&body, &defaults, &context)?;
-            let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
-            to_json(&decision, &gate.authz.decision_id())
-        };
-        match one() {
+        match question.as_ref().map_err(Clone::clone).and_then(decide) {
             Ok(text) => out.push_str(&text),
             Err(refusal) => {
                 let error = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message}});
@@ -188,8 +191,27 @@ fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     Ok(respond(StatusCode::OK, "application/json", out))
 }
 
+/// Lets others on the same thread have their turn before every [`IN_ONE_GO`]th question of a batch but the first.
+pub(super) async fn pause(at: usize) {
+    if at > 0 && at.is_multiple_of(IN_ONE_GO) {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body cannot be read: {error}")))
+}
+
+/// A context within the limits of [`json::parse`]; null counts as left out.
+fn members(raw: Option<&RawValue>) -> Result<Option<Members>, Refusal> {
+    let Some(raw) = raw else { return Ok(None) };
+    match json::parse(raw.get().as_bytes())? {
+        Value::Null => Ok(None),
+        Value::Object(members) => Ok(Some(members)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Refusal::bad_request("`context` must be an object"))
+        }
+    }
 }
 
 fn question<'a>(
@@ -250,31 +272,7 @@ fn context(own: Option<&Members>, default: Option<&Members>) -> Vec<(String, Con
     let inherited =
         default.into_iter().flatten().filter(|(key, _)| own.is_none_or(|own| !own.contains_key(key.as_str())));
     let all = own.into_iter().flatten().chain(inherited);
-    all.filter_map(|(key, value)| Some((key.clone(), value_of(value)?))).collect()
-}
-
-/// Cedar has neither null nor fractions: a null counts as left out; what a declared key may hold is the schema's to say.
-fn value_of(value: &serde_json::Value) -> Option<ContextValue> {
-    use serde_json::Value;
-    Some(match value {
-        Value::Null => return None,
-        Value::Bool(truth) => ContextValue::Boolean(*truth),
-        Value::String(text) => ContextValue::Text(text.clone()),
-        Value::Number(number) => {
-            number.as_i64().map_or_else(|| ContextValue::OtherNumber(number.to_string()), ContextValue::Integer)
-        }
-        Value::Array(items) => ContextValue::Set(items.iter().filter_map(value_of).collect()),
-        Value::Object(fields) => ContextValue::Record(
-            fields.iter().filter_map(|(name, field)| Some((name.clone(), value_of(field)?))).collect(),
-        ),
-    })
-}
-
-const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Permit => "permit",
-        Verdict::Deny => "deny",
-    }
+    all.filter_map(|(key, value)| Some((key.clone(), json::value_of(value)?))).collect()
 }
 
 fn to_json(decision: &Decision, id: &str) -> Result<String, Refusal> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::HeaderMap;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,7 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Bytes),
+    Trailed { bytes: Bytes, trailers: Option<HeaderMap> },
     Chunks { chunks: mpsc::Receiver<Bytes>, finished: Arc<AtomicBool> },
 }
 
@@ -36,11 +38,16 @@ impl Body {
         (Chunks { sender, finished: Arc::clone(&finished) }, Self(Kind::Chunks { chunks, finished }))
     }
 
-    /// The bytes, where the body is whole.
+    /// A whole body with trailers after it, as gRPC wants them; HTTP/1.1 clients that did not ask for trailers get none.
+    pub fn with_trailers(bytes: impl Into<Bytes>, trailers: HeaderMap) -> Self {
+        Self(Kind::Trailed { bytes: bytes.into(), trailers: Some(trailers) })
+    }
+
+    /// The bytes, where the body is whole and nothing follows them.
     pub const fn whole(&self) -> Option<&Bytes> {
         match &self.0 {
             Kind::Whole(bytes) => Some(bytes),
-            Kind::Chunks { .. } => None,
+            Kind::Trailed { .. } | Kind::Chunks { .. } => None,
         }
     }
 }
@@ -67,6 +74,10 @@ impl hyper::body::Body for Body {
         match &mut self.0 {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Trailed { bytes, trailers } if bytes.is_empty() => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Kind::Trailed { bytes, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Chunks { chunks, finished } => chunks.poll_recv(context).map(|chunk| match chunk {
                 Some(bytes) => Some(Ok(Frame::data(bytes))),
                 // An aborted transfer is visible to the client; a short body that looks whole would not be.
@@ -294,5 +305,14 @@ mod tests {
         chunks.send("one").await.unwrap();
         drop(chunks);
         assert_eq!(body.collect().await.unwrap_err(), BrokenOff);
+    }
+
+    #[tokio::test]
+    async fn trailers_come_after_the_bytes_and_once() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", hyper::header::HeaderValue::from_static("0"));
+        let collected = Body::with_trailers("one", trailers.clone()).collect().await.unwrap();
+        assert_eq!(collected.trailers(), Some(&trailers));
+        assert_eq!(collected.to_bytes(), "one");
     }
 }

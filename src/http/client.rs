@@ -1,9 +1,13 @@
-//! A small HTTP/1.1 client for our own servers: the verbs of the command line, the demo, the tests.
+//! A small HTTP/1.1 client: the verbs of the command line, the demo, the keys of token issuers, the tests.
 //!
-//! Plain HTTP over TCP or a Unix socket, connections kept alive, everything within a deadline. It follows no
-//! redirect and reads no proxy setting.
+//! HTTP over TCP, TLS or a Unix socket, connections kept alive, everything within a deadline and a size. It
+//! follows no redirect and reads no proxy setting.
 
-use std::path::PathBuf;
+mod trust;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +19,8 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, He
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{Body, BodyReader, Method, StatusCode};
 
@@ -32,8 +38,11 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Not an address of ours.
-    #[error("{0:?} is no server address; write http://HOST:PORT or unix:/PATH")]
+    #[error("{0:?} is no server address; write http://HOST:PORT, https://HOST:PORT or unix:/PATH")]
     Address(String),
+    /// Nobody to believe over TLS.
+    #[error("the authorities for https cannot be used: {0}")]
+    Authorities(String),
     /// A path, header or token that HTTP cannot carry.
     #[error("the request for {path} cannot be written: {cause}")]
     Request {
@@ -123,39 +132,65 @@ pub struct Client {
     idle: Arc<Mutex<Vec<SendRequest<Body>>>>,
     headers: HeaderMap,
     deadline: Duration,
+    most: usize,
 }
 
-#[derive(Debug)]
 struct Server {
     address: String,
     host: HeaderValue,
     target: Target,
 }
 
-#[derive(Debug)]
+/// Which resolved addresses may be connected to.
+type Admits = fn(IpAddr) -> bool;
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.address)
+    }
+}
+
 enum Target {
-    Tcp(String, u16),
+    Tcp { host: String, port: u16, tls: Option<TlsConnector>, admits: Admits },
     Unix(PathBuf),
 }
 
 impl Client {
-    /// A client of the server at `http://HOST:PORT` or `unix:/PATH`. Connects when first asked.
+    /// A client of the server at `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. Connects when first asked.
+    /// Over TLS the machine's authorities are believed.
     ///
     /// # Errors
-    /// [`ClientError::Address`].
+    /// [`ClientError::Address`], [`ClientError::Authorities`].
     pub fn new(address: &str) -> Result<Self, ClientError> {
+        Self::reaching(address, None, |_| true)
+    }
+
+    /// As [`Self::new`], believing the authorities in a PEM file instead of the machine's, and connecting only to
+    /// addresses that are admitted: a name that resolves to others is refused.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn reaching(
+        address: &str,
+        authorities: Option<&Path>,
+        admits: fn(IpAddr) -> bool,
+    ) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address(address.to_owned());
         let (target, host) = if let Some(path) = address.strip_prefix("unix:") {
             (Target::Unix(PathBuf::from(path)), "localhost".to_owned())
         } else {
-            let authority = address.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+            let plain = address.strip_prefix("http://");
+            let authority = plain.or_else(|| address.strip_prefix("https://")).ok_or_else(wrong)?;
+            let authority = authority.trim_end_matches('/');
             let authority: hyper::http::uri::Authority = authority.parse().map_err(|_| wrong())?;
             let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-            (Target::Tcp(host, authority.port_u16().unwrap_or(80)), authority.to_string())
+            let tls = if plain.is_some() { None } else { Some(trust::connector(authorities)?) };
+            let port = authority.port_u16().unwrap_or(if plain.is_some() { 80 } else { 443 });
+            (Target::Tcp { host, port, tls, admits }, authority.to_string())
         };
         let host = HeaderValue::try_from(host).map_err(|_| wrong())?;
         let server = Arc::new(Server { address: address.to_owned(), host, target });
-        Ok(Self { server, idle: Arc::default(), headers: HeaderMap::new(), deadline: DEADLINE })
+        Ok(Self { server, idle: Arc::default(), headers: HeaderMap::new(), deadline: DEADLINE, most: WHOLE })
     }
 
     /// Sends `Authorization: Bearer …` with each request. A token that HTTP cannot carry is not sent.
@@ -181,6 +216,13 @@ impl Client {
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Reads answers of at most so many bytes whole.
+    #[must_use]
+    pub const fn most(mut self, bytes: usize) -> Self {
+        self.most = bytes;
         self
     }
 
@@ -238,7 +280,7 @@ impl Client {
         let exchange = async {
             let (response, sender) = self.exchange(method, path, media_type, Body::from(body)).await?;
             let (parts, incoming) = response.into_parts();
-            let collected = Limited::new(incoming, WHOLE).collect().await;
+            let collected = Limited::new(incoming, self.most).collect().await;
             let body = collected.map_err(|cause| self.broken(cause))?.to_bytes();
             self.keep(sender);
             Ok(Reply { status: parts.status, headers: parts.headers, body })
@@ -311,9 +353,17 @@ impl Client {
     async fn connect(&self) -> Result<SendRequest<Body>, ClientError> {
         let failed = |cause| ClientError::Connect { server: self.server.address.clone(), cause };
         match &self.server.target {
-            Target::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+            Target::Tcp { host, port, tls, admits } => {
+                let found = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(failed)?;
+                let addresses: Vec<_> = found.filter(|address| admits(address.ip())).collect();
+                if addresses.is_empty() {
+                    return Err(failed(std::io::Error::other("the name leads to no address that may be asked")));
+                }
+                let stream = TcpStream::connect(&*addresses).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
+                let Some(tls) = tls else { return self.shake_hands(TokioIo::new(stream)).await };
+                let name = ServerName::try_from(host.clone()).map_err(|cause| failed(std::io::Error::other(cause)))?;
+                let stream = tls.connect(name, stream).await.map_err(failed)?;
                 self.shake_hands(TokioIo::new(stream)).await
             }
             Target::Unix(path) => {
@@ -361,10 +411,16 @@ mod tests {
 
     #[test]
     fn addresses_are_ours_or_refused() {
-        for good in ["http://127.0.0.1:8080", "http://[::1]:80/", "http://localhost", "unix:/run/gate.sock"] {
+        for good in [
+            "http://127.0.0.1:8080",
+            "https://localhost:8443",
+            "http://[::1]:80/",
+            "http://localhost",
+            "unix:/run/gate.sock",
+        ] {
             assert!(Client::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "127.0.0.1:80", "https://localhost", "http://", "http://a b", "http://host/path"] {
+        for bad in ["", "127.0.0.1:80", "ftp://localhost", "http://", "http://a b", "http://host/path"] {
             assert!(matches!(Client::new(bad), Err(ClientError::Address(_))), "{bad}");
         }
     }

@@ -1,19 +1,20 @@
 //! A listener: bind first, serve later, drain at the end.
 //!
 //! Our own accept loop over hyper, because every wait needs a limit: on headers, bodies, idle connections, slow
-//! readers, connections, requests. HTTP/1.1 and HTTP/2 (prior knowledge) on TCP or a Unix socket. Binding and
-//! serving are separate, so that nothing is answered before everything is known to be good.
+//! readers, connections, requests. HTTP/1.1 and HTTP/2 (prior knowledge, or by ALPN) on TCP, TLS or a Unix socket.
+//! Binding and serving are separate, so that nothing is answered before everything is known to be good.
 
+mod certificate;
 mod limits;
 mod service;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,12 +23,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 pub use limits::Limits;
 pub use socket::{Bound, ListenerAddress, ListenerConfig};
+pub use tls::{ClientAuthorities, Tls, TlsFault, TlsFiles};
 
-use super::RouteTable;
+use super::{Peer, PeerProcess, RouteTable};
 use crate::clock::Sources;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
@@ -80,8 +84,8 @@ impl Bound {
         let (phase, phases) = watch::channel(Phase::Serving);
         // Every connection, and every handler that outlives one, holds a sender: `recv` ends when all are gone.
         let (alive, mut gone) = mpsc::channel::<()>(1);
-        let (socket, file) = self.into_parts();
-        let accepting = accept(socket, Arc::new(Shared::new(service)), phases, alive);
+        let (socket, file, tls) = self.into_parts();
+        let accepting = accept(socket, Arc::new(Shared::new(service, tls)), phases, alive);
         tokio::select! {
             () = accepting => {}
             () = shutdown => {}
@@ -102,10 +106,11 @@ struct Shared {
     listener: Arc<Listener>,
     builder: auto::Builder<TokioExecutor>,
     crowd: Arc<Crowd>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Shared {
-    fn new(service: Service) -> Self {
+    fn new(service: Service, tls: Option<Arc<Tls>>) -> Self {
         let builder = builder(&service.limits);
         let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
         let Service { table, limits, metrics, sources, request_ids } = service;
@@ -113,7 +118,7 @@ impl Shared {
         let body_memory = AtomicU64::new(0);
         let listener = Listener { table, limits, metrics, ids, request_ids, body_memory };
         let crowd = Crowd { permits, refused: AtomicBool::new(false) };
-        Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd) }
+        Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd), tls }
     }
 }
 
@@ -147,13 +152,15 @@ async fn accept(socket: Socket, shared: Arc<Shared>, phases: watch::Receiver<Pha
                 shared.crowd.refused.store(false, Ordering::Relaxed);
                 let (shared, phases, alive) = (Arc::clone(&shared), phases.clone(), alive.clone());
                 match accepted {
-                    Accepted::Tcp(stream, peer) => {
+                    Accepted::Tcp(stream, address) => {
                         // Answers are small and complete: waiting for more to send would only delay them.
                         let _ = stream.set_nodelay(true);
-                        tokio::spawn(converse(stream, Some(peer), shared, phases, alive, permit));
+                        let peer = Peer { address: Some(address), ..Peer::default() };
+                        tokio::spawn(converse(stream, peer, shared, phases, alive, permit));
                     }
                     Accepted::Unix(stream) => {
-                        tokio::spawn(converse(stream, None, shared, phases, alive, permit));
+                        let peer = Peer { process: process(&stream), ..Peer::default() };
+                        tokio::spawn(converse(stream, peer, shared, phases, alive, permit));
                     }
                 }
             }
@@ -178,10 +185,16 @@ fn is_of_the_connection(cause: &io::Error) -> bool {
     )
 }
 
+/// Who is at the other end of a Unix socket; nobody known where the machine does not say.
+fn process(stream: &UnixStream) -> Option<PeerProcess> {
+    let known = stream.peer_cred().ok()?;
+    Some(PeerProcess { user: known.uid(), group: known.gid(), id: known.pid() })
+}
+
 /// One connection from its first byte to its last.
 async fn converse<S>(
     stream: S,
-    peer: Option<SocketAddr>,
+    mut peer: Peer,
     shared: Arc<Shared>,
     mut phases: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
@@ -189,15 +202,49 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let listener = &shared.listener;
-    listener.metrics.connected();
+    let metrics = Arc::clone(&shared.listener.metrics);
+    metrics.connected();
     let vitals = Arc::new(Vitals::new());
-    let patience = listener.limits.patience();
+    let patience = shared.listener.limits.patience();
+    let plain = shared.tls.is_none();
     let guarded =
-        Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&listener.metrics), Arc::clone(&shared.crowd));
-    let connection = Arc::new(Connection { listener: Arc::clone(listener), vitals, peer, _alive: alive });
+        Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&metrics), Arc::clone(&shared.crowd), plain);
+    let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, _alive: alive };
+    match &shared.tls {
+        None => talk(guarded, connection(Arc::new(peer)), &shared, &mut phases).await,
+        Some(tls) => {
+            // Below TLS the guard keeps the same deadlines: until the first request is whole, all of it is the head.
+            let shake_hands = TlsAcceptor::from(tls.config()).accept(guarded);
+            let shaken = tokio::select! {
+                shaken = shake_hands => Some(shaken),
+                _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
+            };
+            match shaken {
+                Some(Ok(stream)) => {
+                    peer.certificate = tls::client_certificate(stream.get_ref().1);
+                    talk(stream, connection(Arc::new(peer)), &shared, &mut phases).await;
+                }
+                Some(Err(cause)) => {
+                    metrics.cut(Cut::Handshake);
+                    tracing::debug!(listener = metrics.name(), %cause, "no TLS connection came about");
+                }
+                None => metrics.cut(Cut::Drain),
+            }
+        }
+    }
+    metrics.disconnected();
+    drop(permit);
+}
+
+/// Requests and answers, to the end of the connection or of the listener.
+async fn talk<S>(stream: S, connection: Connection, shared: &Shared, phases: &mut watch::Receiver<Phase>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let metrics = Arc::clone(&connection.listener.metrics);
+    let connection = Arc::new(connection);
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
-    let conversation = shared.builder.serve_connection(TokioIo::new(guarded), service);
+    let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
 
     let outcome = tokio::select! {
@@ -219,9 +266,7 @@ async fn converse<S>(
     match outcome {
         Some(Ok(())) => {}
         // Whatever goes wrong on a connection is the other side's doing or has been counted already.
-        Some(Err(cause)) => tracing::debug!(listener = listener.metrics.name(), %cause, "connection ended early"),
-        None => listener.metrics.cut(Cut::Drain),
+        Some(Err(cause)) => tracing::debug!(listener = metrics.name(), %cause, "connection ended early"),
+        None => metrics.cut(Cut::Drain),
     }
-    listener.metrics.disconnected();
-    drop(permit);
 }

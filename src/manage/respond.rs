@@ -122,15 +122,16 @@ impl Parameters {
                 Refusal::bad_request("the cursor is not one of ours: begin without it, then follow `next`")
             })?),
         };
-        let count = match self.get("count") {
-            None => DEFAULT_COUNT,
-            Some(text) => {
-                text.parse::<u64>().ok().filter(|count| (1..=MAXIMUM_COUNT).contains(count)).ok_or_else(|| {
-                    Refusal::bad_request(format!("`count` must be a whole number from 1 to {MAXIMUM_COUNT}"))
-                })?
-            }
-        };
-        Ok(Listing { after, count })
+        Ok(Listing { after, count: self.count()? })
+    }
+
+    /// How many items at most.
+    pub(super) fn count(&self) -> Result<u64, Refusal> {
+        let Some(text) = self.get("count") else { return Ok(DEFAULT_COUNT) };
+        text.parse::<u64>()
+            .ok()
+            .filter(|count| (1..=MAXIMUM_COUNT).contains(count))
+            .ok_or_else(|| Refusal::bad_request(format!("`count` must be a whole number from 1 to {MAXIMUM_COUNT}")))
     }
 }
 

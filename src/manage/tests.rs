@@ -106,7 +106,7 @@ impl House {
             query: query.map(str::to_owned),
             headers,
             body,
-            peer: None,
+            peer: std::sync::Arc::default(),
             parameters: found.parameters,
             id: "r1".to_owned(),
         };

@@ -40,7 +40,7 @@ pub(super) async fn patch(manage: Arc<Manage>, request: Request) -> Result<Respo
 
 /// A SCIM failure in this API's shape.
 pub(super) fn refused(error: ScimError) -> Refusal {
-    let ScimError { status, scim_type, detail } = error;
+    let ScimError { status, scim_type, detail, retry_after: _ } = error;
     match (status, scim_type) {
         (_, Some("invalidFilter")) => Refusal { code: "invalid-filter", ..Refusal::bad_request(detail) },
         (StatusCode::BAD_REQUEST, _) => Refusal::bad_request(detail),

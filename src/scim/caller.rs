@@ -1,7 +1,8 @@
 //! Who calls: the one place that turns a token into a [`Caller`]. Every endpoint needs one, and nothing else makes one.
 
-use super::connection::{Connection, Profile, Settings, TOKEN_SCOPE};
+use super::connection::{Connection, Profile, Settings, TOKEN_SCOPE, TokenRefused};
 use super::error::ScimError;
+use super::event::Journal;
 use super::image::Limits;
 use super::schema::Tolerance;
 use super::store_failure;
@@ -10,13 +11,20 @@ use crate::http::Request;
 use crate::store::{Kind, Store, UniqueKey};
 use crate::token::Secret;
 
-/// The organization that a request works in. Scopes every access to the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a request without a token hears.
+const NO_TOKEN: &str =
+    "send the connection's token as `Authorization: Bearer <token>`; `cedargate connection rotate` makes one";
+
+/// The organization that a request works in. Scopes every access to the store, and holds the journal that every write
+/// within it is entered into.
+#[derive(Clone, Debug)]
 pub(super) struct Wall {
     /// Its id.
     pub id: String,
     /// Its number.
     pub number: Number,
+    /// Where writes are entered.
+    pub journal: Journal,
 }
 
 impl Wall {
@@ -26,7 +34,9 @@ impl Wall {
     /// 404 where there is none; 503 and 500 from the store.
     pub async fn find(store: &dyn Store, id: &str) -> Result<Self, ScimError> {
         match store.get(Kind::Organization, id).await.map_err(store_failure)? {
-            Some(record) if !record.deleted => Ok(Self { id: record.id, number: record.number }),
+            Some(record) if !record.deleted => {
+                Ok(Self { id: record.id, number: record.number, journal: Journal::default() })
+            }
             Some(_) | None => Err(ScimError::not_found("there is no such organization")),
         }
     }
@@ -37,6 +47,22 @@ impl Wall {
 pub(super) struct Caller {
     wall: Wall,
     connection: Connection,
+    token: String,
+}
+
+/// Why a request did not get in.
+#[derive(Debug)]
+pub(super) struct NotAdmitted {
+    /// For the client.
+    pub error: ScimError,
+    /// The connection whose own token, by now ended, was presented.
+    pub connection: Option<String>,
+}
+
+impl From<ScimError> for NotAdmitted {
+    fn from(error: ScimError) -> Self {
+        Self { error, connection: None }
+    }
 }
 
 impl Caller {
@@ -44,29 +70,47 @@ impl Caller {
     ///
     /// # Errors
     /// 401 with what to do about it; 503 and 500 from the store.
-    pub async fn admit(store: &dyn Store, now: Timestamp, request: &Request) -> Result<Self, ScimError> {
+    pub async fn admit(store: &dyn Store, now: Timestamp, request: &Request) -> Result<Self, NotAdmitted> {
         let Some(token) = request.bearer() else {
-            return Err(ScimError::unauthorized("send the connection's token as `Authorization: Bearer <token>`"));
+            return Err(ScimError::unauthorized(NO_TOKEN).into());
         };
         let presented = Secret::parse(token).map_err(|fault| ScimError::unauthorized(fault.to_string()))?;
         let key = UniqueKey { scope: TOKEN_SCOPE.to_owned(), value: presented.id.clone() };
         let record = store.holder(key).await.map_err(store_failure)?;
         let Some(record) = record.filter(|record| record.kind == Kind::Connection && !record.deleted) else {
-            return Err(ScimError::unauthorized(super::connection::TokenRefused::Unknown.to_string()));
+            return Err(ScimError::unauthorized(TokenRefused::Unknown.to_string()).into());
         };
         let connection = Connection::from_record(&record).map_err(|fault| {
             tracing::error!(connection = %record.id, %fault, "a connection cannot be read");
             ScimError::internal("the connection cannot be read; the server's log says why")
         })?;
-        connection.admit(&presented, now).map_err(|refused| ScimError::unauthorized(refused.to_string()))?;
+        connection.admit(&presented, now).map_err(|refused| {
+            let own = match refused {
+                TokenRefused::Unknown => None,
+                TokenRefused::Expired | TokenRefused::Revoked => Some(connection.id.clone()),
+            };
+            NotAdmitted { error: ScimError::unauthorized(refused.to_string()), connection: own }
+        })?;
         let wall = Wall::find(store, &connection.organization).await.map_err(|error| {
             if error.status == crate::http::StatusCode::NOT_FOUND {
-                ScimError::unauthorized("the connection's organization is gone")
+                ScimError::unauthorized("the connection's organization is gone; make a connection in another one")
             } else {
                 error
             }
         })?;
-        Ok(Self { wall, connection })
+        Ok(Self { wall, connection, token: presented.id })
+    }
+
+    /// The same caller, whose writes are entered into this journal.
+    pub fn noting(&self, journal: Journal) -> Self {
+        let mut noting = self.clone();
+        noting.wall.journal = journal;
+        noting
+    }
+
+    /// The id of the token.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// The organization of the token.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::alarm::{AlarmRule, MOST_COUNTED};
 use crate::clock::Sources;
 use crate::domain::Timestamp;
 use crate::store::{Content, Record, UniqueKey};
@@ -17,6 +18,11 @@ pub const TOKEN_SCOPE: &str = "token";
 
 /// How many live tokens a connection may have: one in use and one to rotate to.
 pub const LIVE_TOKENS: usize = 2;
+
+/// The slowest rate limit: what Entra asks of an application.
+const LEAST_RATE: u32 = 25;
+/// The longest window of the alarm, in minutes: a day.
+const MOST_WINDOW: u32 = 1_440;
 
 /// Ended tokens that are remembered, so that their use can be answered with the reason. The oldest go first.
 const REMEMBERED_TOKENS: usize = 16;
@@ -97,7 +103,7 @@ pub enum UsernameChange {
 }
 
 /// What a connection may do. Unknown members are an error, so that a misspelt limit is never silently none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// May give the level Account Admin.
@@ -114,6 +120,54 @@ pub struct Settings {
     pub password_sync: bool,
     /// Whether PATCH answers 204 without a body instead of 200 with the resource.
     pub patch_without_body: bool,
+    /// How many requests a second it may send, with a burst of five seconds' worth; 0 sets no limit. Entra alone
+    /// asks 25 a second of an application.
+    pub requests_per_second: u32,
+    /// When deactivations are too many to be meant.
+    pub deactivation_alarm: AlarmRule,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            may_grant_admin: false,
+            roles: None,
+            accounts: None,
+            username_change: UsernameChange::default(),
+            password_sync: false,
+            patch_without_body: false,
+            requests_per_second: 1_000,
+            deactivation_alarm: AlarmRule::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// What cannot be meant, if anything.
+    ///
+    /// # Errors
+    /// [`ConnectionFault::Setting`] names the setting and what to write.
+    pub fn check(&self) -> Result<(), ConnectionFault> {
+        let rule = self.deactivation_alarm;
+        if self.requests_per_second > 0 && self.requests_per_second < LEAST_RATE {
+            return Err(ConnectionFault::Setting(format!(
+                "requests_per_second is {}; write at least {LEAST_RATE}, which Entra needs, or 0 for no limit",
+                self.requests_per_second
+            )));
+        }
+        if !(1..=MOST_WINDOW).contains(&rule.window_minutes) {
+            return Err(ConnectionFault::Setting(format!(
+                "deactivation_alarm.window_minutes is {}; write 1 to {MOST_WINDOW}",
+                rule.window_minutes
+            )));
+        }
+        if rule.count > MOST_COUNTED || rule.share_percent > 100 {
+            return Err(ConnectionFault::Setting(format!(
+                "deactivation_alarm counts to {MOST_COUNTED} and to 100 percent; write 0 to switch one of them off"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What is kept of a token. `Debug` shows the hash, which is of no use to anybody who lacks the token.
@@ -169,6 +223,9 @@ pub enum ConnectionFault {
     /// No profile of this name.
     #[error("`{0}` is no profile; use generic, strict, okta, entra, onelogin or jumpcloud")]
     UnknownProfile(String),
+    /// A setting that cannot be meant.
+    #[error("{0}")]
+    Setting(String),
     /// Both live tokens are taken.
     #[error("the connection has {LIVE_TOKENS} live tokens already; revoke one of {} first", .0.join(", "))]
     TooManyTokens(Vec<String>),

@@ -100,6 +100,7 @@ impl Scim {
         let accounts = self.accounts(wall, account_ids(&draft.document, USER_EXTENSION)).await?;
         let rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
+        wall.journal.mark(&rights.marked);
         draft.state.claims.clone_from(&rights.claims);
         let state = &draft.state;
         let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
@@ -127,6 +128,7 @@ impl Scim {
         let accounts = self.accounts(wall, account_ids(&draft.document, GROUP_EXTENSION)).await?;
         let rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
+        wall.journal.mark(&rights.marked);
         draft.state.claims.clone_from(&rights.claims);
         let image = image::group_image(id, wall.number, &draft.document, &rights);
         let content = Content {

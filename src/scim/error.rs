@@ -20,16 +20,18 @@ pub struct ScimError {
     pub scim_type: Option<&'static str>,
     /// For the administrator.
     pub detail: String,
+    /// Whole seconds after which trying again makes sense, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 impl ScimError {
     /// Any status without a SCIM word.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, scim_type: None, detail: detail.into() }
+        Self { status, scim_type: None, detail: detail.into(), retry_after: None }
     }
 
     fn bad_request(scim_type: &'static str, detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, scim_type: Some(scim_type), detail: detail.into() }
+        Self { scim_type: Some(scim_type), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
     /// 400 `invalidFilter`: the filter cannot be read, or compares what cannot be compared.
@@ -44,7 +46,7 @@ impl ScimError {
 
     /// 409 `uniqueness`: the value belongs to another resource. Name the attribute, never the holder.
     pub fn uniqueness(detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::CONFLICT, scim_type: Some("uniqueness"), detail: detail.into() }
+        Self { scim_type: Some("uniqueness"), ..Self::new(StatusCode::CONFLICT, detail) }
     }
 
     /// 400 `mutability`: the attribute is read-only, immutable or may not be removed.
@@ -79,7 +81,7 @@ impl ScimError {
 
     /// 403 `sensitive`: personal or secret data may not stand in a URI or a filter (RFC 7644 section 7.5.2).
     pub fn sensitive(detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::FORBIDDEN, scim_type: Some("sensitive"), detail: detail.into() }
+        Self { scim_type: Some("sensitive"), ..Self::new(StatusCode::FORBIDDEN, detail) }
     }
 
     /// 400 `invalidCursor` (RFC 9865).
@@ -132,9 +134,9 @@ impl ScimError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
-    /// 429: slow down.
-    pub fn too_many_requests(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+    /// 429: slow down, and try again after so many whole seconds.
+    pub fn too_many_requests(seconds: u64, detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 500. The cause belongs into the log, not into the detail.
@@ -150,6 +152,13 @@ impl ScimError {
     /// 503: the store cannot be reached; nothing was changed or the outcome is unknown to the client.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// With the event of the provisioning log that says more.
+    #[must_use]
+    pub(super) fn of_event(mut self, event: &str) -> Self {
+        self.detail = format!("{} (event {event})", self.detail);
+        self
     }
 
     /// The error body of RFC 7644 section 3.12: `status` is text.

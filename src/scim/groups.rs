@@ -110,7 +110,7 @@ impl Scim {
         let record = self.living(wall, Kind::Group, id).await?;
         precondition.check(record.version)?;
         let expected = precondition.is_set().then_some(record.version);
-        Ok(self.commit(vec![Step::Remove { number: record.number, expected }]).await?.revision)
+        Ok(self.commit(wall, vec![Step::Remove { number: record.number, expected }]).await?.revision)
     }
 
     /// Makes a group with its members in one transaction.
@@ -135,7 +135,7 @@ impl Scim {
             // Nobody knows the new group yet, so that its members cannot hold it: no ring to look for.
             steps.push(Step::Members { group: CREATED, expected: None, add: members, remove: Vec::new() });
         }
-        let made = match self.commit(steps).await {
+        let made = match self.commit(wall, steps).await {
             Ok(committed) => {
                 log_marks(&limits.writer, &id, &marked);
                 last_written(&committed, &id, wall, document, state)
@@ -200,7 +200,7 @@ impl Scim {
         if steps.is_empty() {
             return Ok(Written { record, revision: self.revision().await? });
         }
-        let committed = self.commit(steps).await?;
+        let committed = self.commit(wall, steps).await?;
         log_marks(&limits.writer, id, &marked);
         last_written(&committed, id, wall, document, state)
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::error::ScimError;
 use crate::domain::{Revision, Timestamp};
 use crate::http::header::{
-    ALLOW, CONTENT_LOCATION, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    CONTENT_LOCATION, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use crate::http::router::Renderer;
 use crate::http::{Response, StatusCode, empty, respond};
@@ -19,7 +19,7 @@ pub const MEDIA_TYPE: &str = "application/scim+json";
 pub const REVISION_HEADER: &str = "cedargate-revision";
 
 /// Whole seconds after which a client may try again when the store could not be reached.
-const RETRY_SECONDS: &str = "10";
+const RETRY_SECONDS: u64 = 10;
 
 /// Any JSON with the SCIM media type.
 pub(super) fn body(status: StatusCode, value: &Value) -> Response {
@@ -34,15 +34,8 @@ pub fn failure(error: &ScimError) -> Response {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"scim\""));
     }
     if error.status == StatusCode::SERVICE_UNAVAILABLE || error.status == StatusCode::TOO_MANY_REQUESTS {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+        headers.insert(RETRY_AFTER, HeaderValue::from(error.retry_after.unwrap_or(RETRY_SECONDS)));
     }
-    response
-}
-
-/// 405 with the methods that the endpoint takes.
-pub(super) fn not_allowed(allow: &'static str) -> Response {
-    let mut response = failure(&ScimError::method_not_allowed(format!("this endpoint takes {allow} only")));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
@@ -138,6 +131,7 @@ mod tests {
         assert!(response.headers().contains_key("www-authenticate"));
         assert_eq!(response.headers()["content-type"], MEDIA_TYPE);
         assert_eq!(failure(&ScimError::unavailable("later")).headers()["retry-after"], "10");
-        assert_eq!(not_allowed("GET").headers()["allow"], "GET");
+        let limited = failure(&ScimError::too_many_requests(3, "slow down"));
+        assert_eq!(limited.headers()["retry-after"], "3");
     }
 }

@@ -239,7 +239,7 @@ impl Idp {
                     query,
                     headers: sent,
                     body: body.to_owned().into(),
-                    peer: None,
+                    peer: std::sync::Arc::default(),
                     id: "test".into(),
                 };
                 match found.handling {

@@ -128,7 +128,7 @@ impl Scim {
         let (content, _) = self.user_content(caller.wall(), &caller.limits(), id, &mut draft, true).await?;
         let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(number).await?);
-        Ok(self.commit(steps).await?.revision)
+        Ok(self.commit(caller.wall(), steps).await?.revision)
     }
 
     /// Steps that take somebody out of every group.
@@ -208,7 +208,7 @@ impl Scim {
         let (content, marked) = self.user_content(wall, &writer.limits, &id, &mut draft, false).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
-        let committed = self.commit(vec![create]).await?;
+        let committed = self.commit(wall, vec![create]).await?;
         log_marks(writer.name(), &id, &marked);
         written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
     }
@@ -237,7 +237,7 @@ impl Scim {
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(record.number).await?);
-        let committed = self.commit(steps).await?;
+        let committed = self.commit(wall, steps).await?;
         log_marks(writer.name(), &record.id, &marked);
         written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
     }
@@ -285,7 +285,7 @@ impl Scim {
         }
         let (document, state) = (content.document.clone(), content.state.clone());
         let step = Step::Replace { number: record.number, expected: Some(record.version), content };
-        let committed = self.commit(vec![step]).await?;
+        let committed = self.commit(wall, vec![step]).await?;
         log_marks(writer.name(), id, &marked);
         written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
     }

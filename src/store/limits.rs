@@ -24,7 +24,12 @@ pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
             Step::Members { group: CREATED, .. } if !created => {
                 return Err(StoreError::Invalid("members of a group that the transaction did not create before"));
             }
-            Step::Members { .. } | Step::Replace { .. } | Step::Remove { .. } => {}
+            Step::Members { .. }
+            | Step::Replace { .. }
+            | Step::Remove { .. }
+            | Step::Event(_)
+            | Step::ForgetEvents(_)
+            | Step::Note { .. } => {}
         }
         let (Step::Create { content, .. } | Step::Replace { content, .. }) = step else { continue };
         match content.image {
@@ -47,7 +52,12 @@ pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
 pub(super) fn work(transaction: &Transaction) -> usize {
     let each = transaction.steps.iter().map(|step| match step {
         Step::Members { add, remove, .. } => add.len().saturating_add(remove.len()).max(1),
-        Step::Create { .. } | Step::Replace { .. } | Step::Remove { .. } => 1,
+        Step::Create { .. }
+        | Step::Replace { .. }
+        | Step::Remove { .. }
+        | Step::Event(_)
+        | Step::ForgetEvents(_)
+        | Step::Note { .. } => 1,
     });
     each.fold(0, usize::saturating_add)
 }

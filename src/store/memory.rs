@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::state::State;
 use super::{
-    ApplyHook, BoxFuture, Committed, Found, Head, Kind, LogEntry, Member, Projection, Query, Record, Store, StoreError,
-    Transaction, UniqueKey, chain, limits,
+    ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection, Query,
+    Record, Store, StoreError, Transaction, UniqueKey, chain, limits,
 };
 use crate::domain::{Number, Revision};
 
@@ -70,6 +70,10 @@ impl MemoryStore {
             .iter()
             .map(|step| state.step(step, transaction.at, &mut changes))
             .collect::<Result<Vec<_>, _>>()?;
+        if transaction.only_notes() {
+            ledger.state = state;
+            return Ok(Committed { revision: ledger.head.revision, outcomes });
+        }
         let body = serde_json::to_string(&changes).map_err(|error| StoreError::Damaged(error.to_string()))?;
 
         let Head { revision: Revision { epoch, number }, hash } = ledger.head;
@@ -150,6 +154,14 @@ impl Store for MemoryStore {
         let ledger = self.ledger();
         let entries = ledger.log.iter().map(|logged| &logged.entry);
         ready(Ok(entries.filter(|entry| entry.revision.number > after).take(limit).cloned().collect()))
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>> {
+        ready(Ok(self.ledger().state.events(&query)))
+    }
+
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>> {
+        ready(Ok(self.ledger().state.notes(prefix)))
     }
 
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {

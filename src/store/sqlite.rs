@@ -4,6 +4,7 @@
 //! runtime around its futures. Knows of the rest of the house only the contract and the domain's images.
 
 mod emit;
+mod events;
 mod faults;
 mod head;
 mod images;
@@ -29,8 +30,8 @@ use self::faults::on_read;
 use self::readers::Readers;
 use self::writer::{QUEUE, Request, Shared, Writer};
 use super::{
-    ApplyHook, BoxFuture, Committed, Found, Head, Kind, LogEntry, Member, Projection, Query, Record, Store, StoreError,
-    Transaction, UniqueKey, limits,
+    ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection, Query,
+    Record, Store, StoreError, Transaction, UniqueKey, limits,
 };
 use crate::clock::Clock;
 use crate::domain::{Number, Revision};
@@ -168,6 +169,15 @@ impl Store for SqliteStore {
 
     fn tail(&self, after: u64, limit: u64) -> BoxFuture<'_, Result<Vec<LogEntry>, StoreError>> {
         Box::pin(self.readers.read(move |connection| reads::tail(connection, after, limit)))
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| events::find(connection, &query)))
+    }
+
+    fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>> {
+        let prefix = prefix.to_owned();
+        Box::pin(self.readers.read(move |connection| events::notes(connection, &prefix)))
     }
 
     fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {

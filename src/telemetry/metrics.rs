@@ -4,6 +4,7 @@
 //! lock, no allocation. They are turned into text only when somebody asks for `/metrics`.
 
 mod http;
+mod provisioning;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use http::{Cut, ListenerMetrics};
+pub use provisioning::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 
+use self::provisioning::{Provisioning, ProvisioningCollector};
 use crate::domain::Reason;
 
 type Labels = Vec<(&'static str, String)>;
@@ -62,6 +65,7 @@ pub struct Metrics {
     ledger_revision: Gauge,
     policy_errors: Counter,
     log_lost: Counter,
+    provisioning: Arc<Provisioning>,
 }
 
 impl Metrics {
@@ -80,11 +84,23 @@ impl Metrics {
         registry.register_collector(Box::new(Arc::clone(&listeners)));
         registry.register_collector(Box::new(Arc::clone(&decisions)));
         registry.register_collector(Box::new(Arc::clone(&bundle)));
+        let provisioning = Arc::new(Provisioning::default());
+        registry.register_collector(Box::new(ProvisioningCollector(Arc::clone(&provisioning))));
         registry.register("scim_requests", "SCIM requests by operation and HTTP status", scim_requests.clone());
         registry.register("ledger_revision", "Number of the last revision applied here", ledger_revision.clone());
         registry.register("policy_errors", "Policies that could not be evaluated", policy_errors.clone());
         registry.register("log_lost", "Log lines dropped because nobody read them", log_lost.clone());
-        Self { registry, listeners, decisions, bundle, scim_requests, ledger_revision, policy_errors, log_lost }
+        Self {
+            registry,
+            listeners,
+            decisions,
+            bundle,
+            scim_requests,
+            ledger_revision,
+            policy_errors,
+            log_lost,
+            provisioning,
+        }
     }
 
     /// The counters of a listener; the same ones for the same name.
@@ -123,6 +139,11 @@ impl Metrics {
     /// Counts a policy that could not be evaluated.
     pub fn policy_error(&self) {
         self.policy_errors.inc();
+    }
+
+    /// Where the figures of connections come from; the first source stays.
+    pub fn provisioning(&self, source: ProvisioningSource) {
+        let _first = self.provisioning.0.set(source);
     }
 
     /// The counter of lost log lines, for [`super::log::start`].

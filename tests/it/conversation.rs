@@ -75,7 +75,7 @@ impl Sender for Provider {
                 query: Some(query.to_owned()),
                 headers,
                 body: outgoing.body.unwrap_or_default().into(),
-                peer: None,
+                peer: std::sync::Arc::default(),
                 id: "test".into(),
             };
             let Handling::Later(handler) = found.handling else { return Err("a handler of another kind".into()) };

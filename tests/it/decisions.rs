@@ -1,9 +1,14 @@
-//! Every decision case over the wire: to a server that never heard the question, to one that has, and in a batch.
+//! Every decision case over the wire in every dialect: to a server that never heard the question, and to one that has.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use cedargate::policy::trial::{Asking, Case, CaseFile, PersonCase};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Operator, Provisioner, TestServer, days_ago, report};
+use crate::dialects::{ALL, Posed, Session, Told, What, Who};
+use crate::support::{Operator, Provisioner, TestServer, days_ago, report};
 
 const ORGANIZATION: &str = "cases";
 const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
@@ -11,35 +16,75 @@ const USER_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 const GROUP_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:Group";
 
+/// How often each dialect asks: the first time nothing is cached, then everything may be.
+const TIMES: usize = 2;
+
 /// A case about signing in without any access method cannot be put over the wire: no method said means the
 /// dashboard.
 const NOT_ON_THE_WIRE: usize = 1;
 
-#[test]
-fn the_decision_cases_hold_cold_warm_and_in_a_batch() {
-    let mut files: Vec<CaseFile> = std::fs::read_dir("tests/cases/decisions")
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            CaseFile::parse(&path.display().to_string(), &text).unwrap_or_else(|fault| panic!("{fault}"))
-        })
-        .collect();
-    files.sort_by(|one, other| one.file.cmp(&other.file));
-    let (mut faults, mut asked, mut left_out) = (Vec::new(), 0, 0);
-    for file in &files {
-        let (of_file, of_file_left_out) = replay(file, &mut faults);
-        asked += of_file;
-        left_out += of_file_left_out;
-    }
-    report(&format!("{asked} cases of {} files, each asked four times; {left_out} left out", files.len()));
-    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
-    assert!(asked > 300, "{asked}");
-    assert!(left_out <= NOT_ON_THE_WIRE, "{left_out}");
+/// What came of all cases.
+#[derive(Default)]
+struct Tally {
+    files: usize,
+    cases: usize,
+    not_on_the_wire: usize,
+    faults: Vec<String>,
+    /// Questions by dialect.
+    asked: BTreeMap<&'static str, usize>,
+    /// Cases that a dialect has no words for, by dialect and cause.
+    left_out: BTreeMap<(&'static str, &'static str), Vec<String>>,
 }
 
-/// A server for one file's world; how many cases were asked and how many left out.
-fn replay(file: &CaseFile, faults: &mut Vec<String>) -> (usize, usize) {
+#[test]
+fn every_case_gets_its_verdict_and_reason_in_every_dialect() {
+    let mut files: Vec<CaseFile> =
+        ["tests/cases/decisions", "policies/tests"].into_iter().flat_map(case_files).collect();
+    let tally = Mutex::new(Tally { files: files.len(), ..Tally::default() });
+    files.sort_by_key(|file| file.cases.len());
+    let left = Mutex::new(files);
+    let work = || {
+        loop {
+            let next = left.lock().unwrap().pop();
+            let Some(file) = next else { break };
+            replay(&file, &tally);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+    let tally = tally.into_inner().unwrap();
+    report(&format!("{} cases of {} files; {} not on the wire", tally.cases, tally.files, tally.not_on_the_wire));
+    for (dialect, asked) in &tally.asked {
+        report(&format!("{dialect}: {asked} cases, each asked {TIMES} times"));
+    }
+    for ((dialect, why), names) in &tally.left_out {
+        report(&format!("{dialect} leaves out {}: {why}: {}", names.len(), names.join("; ")));
+    }
+    assert!(tally.faults.is_empty(), "{} faults:\n{}", tally.faults.len(), tally.faults.join("\n"));
+    assert!(tally.cases > 600, "{}", tally.cases);
+    assert!(tally.not_on_the_wire <= NOT_ON_THE_WIRE, "{}", tally.not_on_the_wire);
+    for dialect in ALL {
+        let asked = tally.asked[dialect.name];
+        let left_out: usize =
+            tally.left_out.iter().filter(|((name, _), _)| *name == dialect.name).map(|(_, names)| names.len()).sum();
+        assert_eq!(asked + left_out, tally.cases, "{}: each case is asked or left out by name", dialect.name);
+        assert!(asked * 3 > tally.cases * 2, "{} has words for {asked} alone", dialect.name);
+    }
+}
+
+fn case_files(folder: &str) -> Vec<CaseFile> {
+    let paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        CaseFile::parse(&path.display().to_string(), &text).unwrap_or_else(|fault| panic!("{fault}"))
+    };
+    paths.iter().map(|path| read(path)).collect()
+}
+
+/// A server for one file's world, asked in every dialect.
+fn replay(file: &CaseFile, tally: &Mutex<Tally>) {
     let server = TestServer::start();
     furnish(&server, file);
     let is_left_out = |case: &Case| {
@@ -47,22 +92,45 @@ fn replay(file: &CaseFile, faults: &mut Vec<String>) -> (usize, usize) {
         methodless && case.reason == "wrong-access-method" && case.action.as_deref() == Some("signIn")
     };
     let cases: Vec<(usize, &Case)> = file.cases.iter().enumerate().filter(|(_, case)| !is_left_out(case)).collect();
-    let questions: Vec<Value> = cases.iter().map(|(at, case)| question(*at, case)).collect();
-    let mut judge = |how: &str, answers: &[Answer]| {
-        assert_eq!(answers.len(), cases.len());
-        for ((_, case), answer) in cases.iter().zip(answers) {
-            let verdict = if answer.permit { "permit" } else { "deny" };
-            let found = case.judge(verdict, &answer.reason, &answer.message, &answer.policies);
-            faults.extend(found.into_iter().map(|fault| format!("{}: {how}: {}: {fault}", file.file, case.name)));
+    let questions: Vec<Posed> = cases.iter().map(|(at, case)| posed(*at, case)).collect();
+    let mut session = Session::new(server.doors());
+    for dialect in ALL {
+        for time in 0..TIMES {
+            let outcomes = (dialect.ask)(&mut session, &questions);
+            assert_eq!(outcomes.len(), cases.len());
+            let mut tally = tally.lock().unwrap();
+            for ((_, case), outcome) in cases.iter().zip(outcomes) {
+                let found = match outcome {
+                    Ok(told) => {
+                        *tally.asked.entry(dialect.name).or_default() += usize::from(time == 0);
+                        judge(case, &told)
+                    }
+                    Err(why) => {
+                        if time == 0 {
+                            let name = format!("{}: {}", file.file, case.name);
+                            tally.left_out.entry((dialect.name, why)).or_default().push(name);
+                        }
+                        continue;
+                    }
+                };
+                let place = format!("{}: {}: {}", file.file, dialect.name, case.name);
+                tally.faults.extend(found.into_iter().map(|fault| format!("{place}: {fault}")));
+            }
         }
-    };
-    let mut asker = server.doors().asker();
-    for how in ["cold", "warm", "warm again"] {
-        let answers: Vec<Answer> = questions.iter().map(|question| asker.ask(question)).collect();
-        judge(how, &answers);
     }
-    judge("batch", &asker.batch(&questions));
-    (cases.len(), file.cases.len() - cases.len())
+    let mut tally = tally.lock().unwrap();
+    tally.cases += cases.len();
+    tally.not_on_the_wire += file.cases.len() - cases.len();
+}
+
+/// A dialect that tells no grounds is held to verdict and reason.
+fn judge(case: &Case, told: &Told) -> Vec<String> {
+    let verdict = if told.permit { "permit" } else { "deny" };
+    match &told.grounds {
+        Some((message, policies)) => case.judge(verdict, &told.reason, message, policies),
+        None if case.verdict == verdict && case.reason == told.reason => Vec::new(),
+        None => vec![format!("expected {} {}, got {verdict} {}", case.verdict, case.reason, told.reason)],
+    }
 }
 
 /// The name of the person that a case is about; the same for all ways to ask.
@@ -73,33 +141,26 @@ fn asking_name(at: usize, case: &Case) -> String {
     }
 }
 
-fn question(at: usize, case: &Case) -> Value {
+fn posed(at: usize, case: &Case) -> Posed {
     let me = asking_name(at, case);
-    let subject = match &case.authorization {
-        Some(header) => json!({"authorization": header}),
-        None => json!({"user": me}),
-    };
-    let mut question = json!({"subject": subject});
-    if let Some(request) = &case.request {
-        let (method, path) = request.split_once(' ').unwrap();
-        question["request"] = json!({"method": method, "path": path.replace("{me}", &me)});
-        if let Some(host) = &case.host {
-            question["request"]["host"] = json!(host);
+    let what = match (&case.request, &case.action) {
+        (Some(request), _) => {
+            let (method, path) = request.split_once(' ').unwrap();
+            What::Request { method: method.into(), path: path.replace("{me}", &me), host: case.host.clone() }
         }
+        (None, action) => What::Action {
+            name: action.clone().unwrap(),
+            properties: json!({}),
+            resource: case.resource.as_ref().map(|resource| json!({"type": resource.kind, "id": resource.id})),
+        },
+    };
+    let context = case.context.as_ref().map(|context| serde_json::to_value(context).unwrap());
+    Posed {
+        who: case.authorization.clone().map_or(Who::Name(me), Who::Authorization),
+        what,
+        dashboard: case.channel.as_deref() == Some("dashboard"),
+        context: context.and_then(|context| context.as_object().cloned()).unwrap_or_default(),
     }
-    if let Some(action) = &case.action {
-        question["action"] = json!(action);
-    }
-    if let Some(resource) = &case.resource {
-        question["resource"] = json!({"type": resource.kind, "id": resource.id});
-    }
-    if let Some(channel) = &case.channel {
-        question["channel"] = json!(channel);
-    }
-    if let Some(context) = &case.context {
-        question["context"] = serde_json::to_value(context).unwrap();
-    }
-    question
 }
 
 /// Accounts by the operator, people and groups by an identity provider, locks and passwords by the operator.

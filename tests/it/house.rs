@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scim", &["domain", "clock", "telemetry", "http", "store", "token", "authz"]),
     ("gate", &["domain", "telemetry", "http", "token", "authz"]),
     ("manage", &["domain", "clock", "telemetry", "http", "store", "policy", "token", "authz", "scim"]),
-    ("config", &["http", "telemetry", "token", "authz"]),
+    ("config", &["domain", "http", "telemetry", "token", "authz", "gate"]),
     (
         "app",
         &[
@@ -46,6 +46,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
+    ("envoy_types", &["gate"]),
+    ("prost", &["gate"]),
     ("jsonwebtoken", &["token"]),
     ("moka", &["authz", "token"]),
     ("rusqlite", &["store"]),
@@ -53,6 +55,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
     ("arc_swap", &["directory", "policy", "telemetry"]),
+    ("tokio_rustls", &["http"]),
+    ("webpki", &["http"]),
+    ("rustls_native_certs", &["http"]),
 ];
 
 const LONGEST_FILE: usize = 500;

@@ -7,12 +7,15 @@
     reason = "a test fails by panic"
 )]
 
+mod authzen;
 mod bad_input;
 mod bundles;
 mod conversation;
 mod coverage;
 mod crash;
 mod decisions;
+mod dialects;
+mod fuzz_corpus;
 mod house;
 mod model;
 mod readme;

@@ -2,6 +2,7 @@
 //! SQLite. What only SQLite can do (refuse, survive, be damaged) stands apart.
 
 mod differential;
+mod events;
 mod log;
 mod members;
 mod queries;
@@ -109,14 +110,11 @@ struct State {
 }
 
 impl Projection for State {
-    fn image(&mut self, number: Number, image: Image) {
-        assert!(self.members.is_empty(), "images come before memberships");
-        assert!(self.images.last_key_value().is_none_or(|(last, _)| *last < number), "images come by number");
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]) {
+        assert!(self.images.last_key_value().is_none_or(|(last, _)| *last < number), "resources come by number");
+        assert!(groups.is_sorted_by(|one, next| one < next), "groups come by number, each once");
         self.images.insert(number, image);
-    }
-
-    fn member(&mut self, group: Number, member: Number) {
-        assert!(self.members.insert((group, member)), "each membership comes once");
+        self.members.extend(groups.iter().map(|group| (*group, number)));
     }
 }
 

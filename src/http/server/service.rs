@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::Version;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
@@ -23,13 +22,15 @@ use super::transport::Vitals;
 use crate::clock::{Clock, Sources};
 use crate::http::body::{body_too_large, body_too_slow, next_data};
 use crate::http::router::{Found, Handling, RouteTable};
-use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Refusal, Request, Response};
+use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Request, Response};
 use crate::telemetry::{ListenerMetrics, Stopwatch};
 
 /// Bodies up to this size are not counted against [`Limits::body_memory`]: [`Limits::requests`] bounds them.
 const SMALL_BODY: u64 = 8 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("cedargate-request-id");
+/// The client's own name of a request: every answer to it, an error as well, has the same (AuthZEN 1.0, section 10.1.3).
+const CLIENTS_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What all connections of a listener share.
 pub(super) struct Listener {
@@ -46,7 +47,7 @@ pub(super) struct Listener {
 pub(super) struct Connection {
     pub(super) listener: Arc<Listener>,
     pub(super) vitals: Arc<Vitals>,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: Arc<Peer>,
     /// Tells the drain that this connection, or a handler of it, is not done.
     pub(super) _alive: mpsc::Sender<()>,
 }
@@ -90,6 +91,7 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_http1 = parts.version != Version::HTTP_2;
+    let clients_id = parts.headers.get(&CLIENTS_REQUEST_ID).cloned();
 
     let outcome = handle(&connection, parts, body, id).await;
     let mut response = outcome.response;
@@ -99,6 +101,9 @@ pub(super) async fn answer(
     }
     if let Some(id) = shown_id {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(id) = clients_id {
+        response.headers_mut().insert(CLIENTS_REQUEST_ID, id);
     }
     if is_head {
         response = without_body(response);
@@ -115,6 +120,25 @@ pub(super) async fn answer(
     Ok(response.map(|body| Served { body, _presence: presence }))
 }
 
+/// One host for every request, in the `Host` header. HTTP/2 tells it as `:authority` (RFC 9113 section 8.3.1); a
+/// target in absolute form would tell a second one, and gateways ask about requests that might carry it: refused.
+fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
+    let Some(authority) = parts.uri.authority() else { return Ok(()) };
+    if parts.version != Version::HTTP_2 {
+        return Err(Refusal::bad_request("the request's target is an absolute address; send its path alone"));
+    }
+    match parts.headers.get(HOST) {
+        Some(host) if host.as_bytes() == authority.as_str().as_bytes() => Ok(()),
+        Some(_) => Err(Refusal::bad_request("`:authority` and `Host` tell different hosts; send one of them")),
+        None => {
+            let unreadable = |_| Refusal::bad_request("`:authority` cannot be read; send a host and a port");
+            let host = HeaderValue::from_str(authority.as_str()).map_err(unreadable)?;
+            parts.headers.insert(HOST, host);
+            Ok(())
+        }
+    }
+}
+
 struct Outcome {
     response: Response,
     template: &'static str,
@@ -122,8 +146,12 @@ struct Outcome {
     body_left: bool,
 }
 
-async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: String) -> Outcome {
+async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
+    if let Err(refusal) = settle_host(&mut parts) {
+        let response = listener.table.render(parts.uri.path(), &refusal);
+        return Outcome { response, template: "", body_left: !body.is_end_stream() };
+    }
     let uri = parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
         Ok(found) => found,
@@ -147,7 +175,7 @@ async fn handle(connection: &Arc<Connection>, parts: Parts, body: Incoming, id: 
         query: uri.query().map(str::to_owned),
         headers: parts.headers,
         body,
-        peer: connection.peer,
+        peer: Arc::clone(&connection.peer),
         parameters,
         id,
     };

@@ -5,8 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+use super::tls::Tls;
 
 /// Connections that the machine keeps waiting while the accept loop is busy.
 const BACKLOG: u32 = 1024;
@@ -31,12 +34,14 @@ impl fmt::Display for ListenerAddress {
 }
 
 /// One listener: its name in logs and metrics, and where it listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ListenerConfig {
     /// `front`, `gate`, `ops`, …
     pub name: &'static str,
     /// Where it listens.
     pub address: ListenerAddress,
+    /// TLS, where it speaks that; never on a Unix socket.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A listener that is bound and does not answer yet. Dropping it gives the address back.
@@ -46,6 +51,7 @@ pub struct Bound {
     address: ListenerAddress,
     socket: Socket,
     file: Option<SocketFile>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Bound {
@@ -61,7 +67,7 @@ impl Bound {
         let (address, socket, file) = bound.map_err(|cause| {
             io::Error::new(cause.kind(), format!("cannot bind {} to {}: {cause}", config.name, config.address))
         })?;
-        Ok(Self { name: config.name, address, socket, file })
+        Ok(Self { name: config.name, address, socket, file, tls: config.tls.clone() })
     }
 
     /// Where it listens, with the port that the machine chose.
@@ -74,9 +80,17 @@ impl Bound {
         self.name
     }
 
-    /// The socket, and the guard that removes its file.
-    pub(super) fn into_parts(self) -> (Socket, Option<SocketFile>) {
-        (self.socket, self.file)
+    /// What a client is told: `https://…` where it speaks TLS, otherwise as the address shows itself.
+    pub fn url(&self) -> String {
+        match (&self.address, &self.tls) {
+            (ListenerAddress::Tcp(address), Some(_)) => format!("https://{address}"),
+            (ListenerAddress::Tcp(_), None) | (ListenerAddress::Unix(_), _) => self.address.to_string(),
+        }
+    }
+
+    /// The socket, the guard that removes its file, and TLS.
+    pub(super) fn into_parts(self) -> (Socket, Option<SocketFile>, Option<Arc<Tls>>) {
+        (self.socket, self.file, self.tls)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Real sockets on port 0. Limits are short, so that what must end ends soon; nothing sleeps to be in time.
 
-use std::net::Shutdown;
+mod peer;
+mod tls;
+
+use std::net::{Shutdown, SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -27,6 +30,10 @@ impl Running {
     }
 
     fn start_at(address: ListenerAddress, router: Router, limits: Limits) -> Self {
+        Self::start_as(&ListenerConfig { name: "test", address, tls: None }, router, limits)
+    }
+
+    fn start_as(config: &ListenerConfig, router: Router, limits: Limits) -> Self {
         let metrics = Metrics::new(&[]);
         let service = Service {
             table: Arc::new(router.build().unwrap()),
@@ -35,7 +42,7 @@ impl Running {
             sources: Sources::system(),
             request_ids: true,
         };
-        let bound = Bound::bind(&ListenerConfig { name: "test", address }).unwrap();
+        let bound = Bound::bind(config).unwrap();
         let address = bound.address().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = tokio::spawn(bound.serve(service, async {
@@ -443,7 +450,7 @@ async fn a_unix_socket_works_and_leaves_no_file() {
     let mut server = Running::start_at(address.clone(), echo(), short());
     let reply = server.client().send(Method::POST, "/echo", None, Bytes::from("abc")).await.unwrap();
     assert_eq!(reply.text(), "abc");
-    let taken = Bound::bind(&ListenerConfig { name: "second", address: address.clone() }).unwrap_err();
+    let taken = Bound::bind(&ListenerConfig { name: "second", address: address.clone(), tls: None }).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     assert!(taken.to_string().starts_with("cannot bind second to unix:"), "{taken}");
     let stream = UnixStream::connect(&path).await.unwrap();
@@ -452,7 +459,7 @@ async fn a_unix_socket_works_and_leaves_no_file() {
     assert_eq!(server.ended.await.unwrap(), Ending::Clean);
     assert!(!path.exists());
     std::fs::write(&path, "precious").unwrap();
-    assert!(Bound::bind(&ListenerConfig { name: "third", address }).is_err());
+    assert!(Bound::bind(&ListenerConfig { name: "third", address, tls: None }).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious", "only a socket is removed");
 }
 

@@ -151,6 +151,8 @@ pub(super) struct Guarded<S> {
     tick: Pin<Box<Sleep>>,
     stalled_since: Option<u32>,
     lingering: Option<Lingering>,
+    /// Nothing encrypts above: a text of ours would be understood.
+    plain: bool,
 }
 
 struct Lingering {
@@ -166,9 +168,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         patience: Patience,
         metrics: Arc<ListenerMetrics>,
         crowd: Arc<Crowd>,
+        plain: bool,
     ) -> Self {
         let tick = Box::pin(tokio::time::sleep(patience.tick()));
-        Self { stream, vitals, patience, metrics, crowd, tick, stalled_since: None, lingering: None }
+        Self { stream, vitals, patience, metrics, crowd, tick, stalled_since: None, lingering: None, plain }
     }
 
     /// Called whenever we would wait: wakes with the tick, ends with the patience.
@@ -199,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// One attempt to say why; whoever does not read will not know.
     fn explain(&mut self, cut: Cut, context: &mut Context<'_>) {
         let begun = self.vitals.head_since.load(Ordering::Relaxed) > 0;
-        if cut == Cut::SlowHead && begun && !self.vitals.multiplexed.load(Ordering::Relaxed) {
+        if self.plain && cut == Cut::SlowHead && begun && !self.vitals.multiplexed.load(Ordering::Relaxed) {
             let _ = Pin::new(&mut self.stream).poll_write(context, TOO_SLOW);
         }
     }

@@ -145,7 +145,7 @@ async fn a_write_runs_to_its_end_though_the_client_hung_up() {
         query: None,
         headers,
         body: "{\"userName\": \"jane\"}".into(),
-        peer: None,
+        peer: std::sync::Arc::default(),
         parameters: Vec::new(),
         id: "r".into(),
     };

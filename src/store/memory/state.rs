@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::domain::{Change, Image, MemberChange, Number, Timestamp};
-use crate::store::{CREATED, Content, IndexEntry, Kind, Outcome, Projection, Record, Step, StoreError, UniqueKey};
+use crate::store::events::MOST_FORGOTTEN;
+use crate::store::{
+    CREATED, Content, Event, EventQuery, IndexEntry, Kind, LoggedEvent, Outcome, Projection, Record, Retention, Step,
+    StoreError, UniqueKey,
+};
 
 /// Cheap to clone, so that a transaction can be given up.
 #[derive(Clone, Default)]
@@ -14,6 +18,10 @@ pub(super) struct State {
     memberships: BTreeSet<(Number, Number)>,
     /// The highest number ever given.
     last: Number,
+    /// The provisioning log, oldest first, and the highest number ever given there.
+    events: Vec<Arc<LoggedEvent>>,
+    last_event: u64,
+    notes: BTreeMap<String, String>,
 }
 
 /// A resource with what is kept beside it.
@@ -57,11 +65,9 @@ impl State {
     pub(super) fn project(&self, into: &mut dyn Projection) {
         for entry in self.entries() {
             if let Some(image) = &entry.image {
-                into.image(entry.record.number, image.clone());
+                let groups: Vec<Number> = self.groups_of(entry.record.number).collect();
+                into.resource(entry.record.number, image.clone(), &groups);
             }
-        }
-        for &(group, member) in &self.memberships {
-            into.member(group, member);
         }
     }
 
@@ -92,7 +98,60 @@ impl State {
                 let record = self.present(*number, *expected)?;
                 Ok(self.remove(&record, at, changes))
             }
+            Step::Event(event) => {
+                self.append(event)?;
+                Ok(Outcome::of_note(at))
+            }
+            Step::Note { key, value } => {
+                match value {
+                    Some(value) => self.notes.insert(key.clone(), value.clone()),
+                    None => self.notes.remove(key),
+                };
+                Ok(Outcome::of_note(at))
+            }
+            Step::ForgetEvents(retention) => {
+                self.forget(retention);
+                Ok(Outcome::of_note(at))
+            }
         }
+    }
+
+    pub(super) fn events(&self, query: &EventQuery) -> Vec<LoggedEvent> {
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        let newest_first = self.events.iter().rev().map(Arc::as_ref);
+        newest_first.filter(|logged| query.admits(logged)).take(limit).cloned().collect()
+    }
+
+    pub(super) fn notes(&self, prefix: &str) -> Vec<(String, String)> {
+        let found = self.notes.iter().filter(|(key, _)| key.starts_with(prefix));
+        found.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    fn append(&mut self, event: &Event) -> Result<(), StoreError> {
+        if self.events.iter().any(|logged| logged.event.id == event.id) {
+            return Err(StoreError::Damaged(format!("the event {} stands there already", event.id)));
+        }
+        self.last_event += 1;
+        self.events.push(Arc::new(LoggedEvent { number: self.last_event, event: event.clone() }));
+        Ok(())
+    }
+
+    /// First what is too old, then what is too much; the oldest first.
+    fn forget(&mut self, retention: &Retention) {
+        let mut left = MOST_FORGOTTEN;
+        self.events.retain(|logged| {
+            let gone = left > 0 && logged.event.at < retention.before;
+            left -= u32::from(gone);
+            !gone
+        });
+        let counted = |logged: &Arc<LoggedEvent>| logged.event.connection == retention.connection;
+        let held = self.events.iter().filter(|logged| counted(logged)).count() as u64;
+        let mut excess = held.saturating_sub(retention.keep).min(MOST_FORGOTTEN.into());
+        self.events.retain(|logged| {
+            let gone = excess > 0 && counted(logged);
+            excess -= u64::from(gone);
+            !gone
+        });
     }
 
     fn create(

@@ -22,8 +22,10 @@ impl Migration {
 }
 
 /// Every step, oldest first. Files that were released never change; new ones are added.
-pub(super) const ALL: [Migration; 1] =
-    [Migration { name: "0001_ledger", sql: include_str!("../migrations/sqlite/0001_ledger.sql") }];
+pub(super) const ALL: [Migration; 2] = [
+    Migration { name: "0001_ledger", sql: include_str!("../migrations/sqlite/0001_ledger.sql") },
+    Migration { name: "0002_events", sql: include_str!("../migrations/sqlite/0002_events.sql") },
+];
 
 /// Brings the schema to the newest of `known`, or says why this binary must not touch the file. Whole or not at all.
 pub(super) fn migrate(connection: &mut Connection, known: &[Migration], at: Timestamp) -> Result<(), OpenError> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::faults::Fault;
 use super::head::{Ledger, unsigned};
-use super::images;
+use super::{events, images};
 use crate::domain::{Change, Image, MemberChange, Number, Revision, Timestamp};
 use crate::store::{CREATED, Committed, Content, IndexEntry, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
 
@@ -19,6 +19,8 @@ pub(super) enum Ran {
     New { committed: Committed, changes: Vec<Change> },
     /// It happened before.
     Repeated(Committed),
+    /// It wrote into the provisioning log alone and takes no revision.
+    Noted(Committed),
 }
 
 /// Runs a whole transaction and moves the ledger on by one revision.
@@ -31,10 +33,14 @@ pub(super) fn run(
     if let Some(committed) = repeated(connection, &transaction.operation)? {
         return Ok(Ran::Repeated(committed));
     }
+    let noted = transaction.only_notes();
     let mut scribe =
         Scribe { connection, paths, next_number: &mut ledger.next_number, at: transaction.at, changes: Vec::new() };
     let outcomes = transaction.steps.iter().map(|step| scribe.step(step)).collect::<Result<Vec<Outcome>, Fault>>()?;
     let changes = scribe.changes;
+    if noted {
+        return Ok(Ran::Noted(Committed { revision: ledger.revision, outcomes }));
+    }
 
     let body = serde_json::to_string(&changes).map_err(unwritable)?;
     ledger.advance(transaction.at, &body);
@@ -95,6 +101,13 @@ impl Scribe<'_> {
                 self.members(group, *expected, add, remove)
             }
             Step::Remove { number, expected } => self.remove(*number, *expected),
+            Step::Event(event) => events::append(self.connection, event).map(|()| Outcome::of_note(self.at)),
+            Step::Note { key, value } => {
+                events::note(self.connection, key, value.as_deref()).map(|()| Outcome::of_note(self.at))
+            }
+            Step::ForgetEvents(retention) => {
+                events::forget(self.connection, retention).map(|()| Outcome::of_note(self.at))
+            }
         }
     }
 

@@ -129,7 +129,8 @@ impl Writer {
             }
             self.statement_among(transactions, "RELEASE one")?;
         }
-        if ledger.revision == self.ledger.revision {
+        let noted = results.iter().any(|result| matches!(result, Ok(Ran::Noted(_))));
+        if ledger.revision == self.ledger.revision && !noted {
             self.connection.execute_batch("ROLLBACK")?;
         } else {
             head::write(&self.connection, &ledger)?;
@@ -156,7 +157,7 @@ impl Writer {
                 }
                 Ok(committed)
             }
-            Ran::Repeated(committed) => Ok(committed),
+            Ran::Repeated(committed) | Ran::Noted(committed) => Ok(committed),
         }
     }
 

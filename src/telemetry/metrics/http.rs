@@ -29,10 +29,12 @@ pub enum Cut {
     Drain,
     /// It could not be accepted (no file descriptor left, …).
     Accept,
+    /// TLS did not come about: no certificate, one that does not hold, or no TLS at all.
+    Handshake,
 }
 
 impl Cut {
-    const ALL: [Self; 5] = [Self::SlowHead, Self::Idle, Self::SlowReader, Self::Drain, Self::Accept];
+    const ALL: [Self; 6] = [Self::SlowHead, Self::Idle, Self::SlowReader, Self::Drain, Self::Accept, Self::Handshake];
 
     /// The label.
     pub const fn name(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Cut {
             Self::SlowReader => "slow-reader",
             Self::Drain => "drain",
             Self::Accept => "accept",
+            Self::Handshake => "handshake",
         }
     }
 }

@@ -170,6 +170,8 @@ fn alike(transactions: &[Transaction], queries: &[Query]) {
     assert_eq!(other, state);
     let mut folded = State::default();
     tail.iter().for_each(|entry| folded.fold(&entry.changes));
+    // Random steps also put what has no image (a connection) into groups: a projection has no place for that.
+    folded.members.retain(|(_, member)| folded.images.contains_key(member));
     assert_eq!(folded, state);
     assert_eq!(*sqlite.applied.lock().unwrap(), *reference.applied.lock().unwrap());
 

@@ -1,0 +1,357 @@
+//! SCIM: creates beside bare commits, look-ups and pages by the number of people, members of groups of any size.
+//!
+//! See README.md. `--json` prints one JSON object on stdout, `--quick` takes shorter rounds and 100,000 people at
+//! most, `--peers` also measures two other servers, installed from npm and PyPI.
+
+#![allow(clippy::indexing_slicing, reason = "an index into JSON that is not there reads as null")]
+
+#[path = "support/commits.rs"]
+mod commits;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/http.rs"]
+mod http;
+#[path = "support/peers.rs"]
+mod peers;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/process.rs"]
+mod process;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/seed.rs"]
+mod seed;
+#[path = "support/statistics.rs"]
+mod statistics;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/workload.rs"]
+mod workload;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cedargate::domain::Number;
+use cedargate::store::{Kind, Step, Store};
+use serde_json::{Value, json};
+
+use commits::Commits;
+use http::Connection;
+use process::Server;
+use statistics::{Stopwatch, median, quantile, rounded, table};
+use workload::{Failure, ORGANIZATION, World, mix};
+
+const MEDIA_TYPE: &str = "application/scim+json";
+/// Clients that create side by side.
+const CLIENTS: usize = 32;
+/// People on a page.
+const PAGE: u64 = 50;
+/// The page that a walk by cursor goes to, where there are so many.
+const FAR: u64 = 2_000;
+/// Members of the groups that change.
+const GROUPS: [u64; 3] = [10, 10_000, 100_000];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("the benchmark failed: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Talk goes to stderr, so that stdout is the result alone.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// How long and how often.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    window: Duration,
+    /// Single requests whose median counts.
+    samples: usize,
+    worlds: &'static [u64],
+}
+
+fn run() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    if let Some(other) =
+        arguments.iter().find(|one| !["--json", "--quick", "--peers", "--bench"].contains(&one.as_str()))
+    {
+        return Err(format!("unknown argument {other}; there are --json, --quick and --peers").into());
+    }
+    let plan = if has("--quick") {
+        Plan { rounds: 3, window: Duration::from_millis(700), samples: 200, worlds: &[1_000, 100_000] }
+    } else {
+        Plan { rounds: 7, window: Duration::from_secs(2), samples: 1_000, worlds: &[1_000, 100_000, 1_000_000] }
+    };
+    say("creates, in turn with bare commits");
+    let creates = creates(plan)?;
+    let mut worlds = serde_json::Map::new();
+    for users in plan.worlds {
+        say(&format!("{users} people"));
+        worlds.insert(users.to_string(), people(*users, plan)?);
+    }
+    let ratios = ratios(&creates, &worlds, plan.worlds);
+    let mut result = json!({"ratios": ratios, "creates": creates, "people": worlds});
+    if has("--peers") {
+        say("the peers");
+        result["peers"] = peers::measure(has("--quick"))?;
+    }
+    result["optimised"] = json!(!cfg!(debug_assertions));
+    let mut out = std::io::stdout();
+    if has("--json") {
+        writeln!(out, "{result}")?;
+    } else {
+        let mut rows = Vec::new();
+        flatten("", &result, &mut rows);
+        writeln!(out, "{}", table(&rows))?;
+    }
+    Ok(())
+}
+
+/// What the aims speak of: creates against commits, and the largest world or group against the smallest.
+fn ratios(creates: &Value, worlds: &serde_json::Map<String, Value>, order: &[u64]) -> Value {
+    let mut ratios = serde_json::Map::new();
+    for name in ["single", "clients"] {
+        ratios.insert(format!("create_{name}"), creates["ratios"][name].clone());
+    }
+    let at = |users: Option<&u64>, name: &str| users.and_then(|users| worlds.get(&users.to_string())?[name].as_f64());
+    for name in ["user_name_eq_us", "first_page_us", "far_page_us"] {
+        if let (Some(small), Some(large)) = (at(order.first(), name), at(order.last(), name)) {
+            ratios.insert(format!("{name}_growth").replace("_us_", "_"), json!(rounded(large / small)));
+        }
+    }
+    for answer in ["no_content", "without_members"] {
+        let patch =
+            |members: u64| worlds.get("100000").map(|world| &world["patch_member_us"][members.to_string()][answer]);
+        let (first, last) = (patch(GROUPS[0]).and_then(Value::as_f64), patch(GROUPS[2]).and_then(Value::as_f64));
+        if let (Some(first), Some(last)) = (first, last) {
+            ratios.insert(format!("patch_member_{answer}_growth"), json!(rounded(last / first)));
+        }
+    }
+    Value::Object(ratios)
+}
+
+/// A server with the organization of the world and a connection to it.
+struct Provider {
+    server: Server,
+    front: SocketAddr,
+    tokens: [String; 2],
+}
+
+impl Provider {
+    fn start(data: &Path) -> Result<Self, Failure> {
+        let mut server = Server::start(data, None)?;
+        server.process.settle()?;
+        let operator = std::fs::read_to_string(data.join("operator.token"))?;
+        let mut manage = Connection::new(server.address("ops")?, operator.trim(), "application/json");
+        manage
+            .send("PUT", &format!("/manage/v1/organizations/{ORGANIZATION}"), r#"{"name": "Bench"}"#)?
+            .expect(200..300)?;
+        let mut connect = |profile: &str| -> Result<String, Failure> {
+            let body = json!({"name": profile, "organization": ORGANIZATION, "profile": profile});
+            let made = manage.json("POST", "/manage/v1/connections", &body)?;
+            Ok(made["token"].as_str().ok_or("a connection without a token")?.to_owned())
+        };
+        // The second one answers a PATCH of a group with 204.
+        let tokens = [connect("generic")?, connect("entra")?];
+        let front = server.address("front")?;
+        Ok(Self { server, front, tokens })
+    }
+
+    fn connection(&self, which: usize) -> Connection {
+        let token = self.tokens.get(which).map_or("", String::as_str);
+        Connection::new(self.front, token, MEDIA_TYPE)
+    }
+}
+
+/// A person as an identity provider creates one.
+fn new_person(number: u64) -> String {
+    json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "userName": format!("new{number:08}@example.com"),
+        "externalId": format!("00u{number:08}"),
+        "name": {"givenName": "New", "familyName": format!("Person {number}")},
+        "emails": [{"value": format!("new{number:08}@example.com"), "type": "work", "primary": true}],
+        "active": true,
+    })
+    .to_string()
+}
+
+/// Creates a second, alone and from many clients, in turn with bare commits of rows as large.
+fn creates(plan: Plan) -> Result<Value, Failure> {
+    let folder = tempfile::tempdir()?;
+    let provider = Provider::start(folder.path())?;
+    let mut bare = Commits::open(folder.path(), new_person(0).len())?;
+    let next = AtomicU64::new(1);
+    let create = |connection: &mut Connection| -> Result<(), Failure> {
+        let body = new_person(next.fetch_add(1, Ordering::Relaxed));
+        connection.send("POST", "/scim/v2/Users", &body)?.expect(201..202)
+    };
+    let mut single = provider.connection(0);
+    let mut rates: [Vec<f64>; 3] = Default::default();
+    for _ in 0..plan.rounds {
+        let [bare_rates, single_rates, client_rates] = &mut rates;
+        bare_rates.push(bare.run(plan.window)?);
+        single_rates.push(repeat(plan.window, || create(&mut single))?);
+        let clients: Vec<Result<f64, Failure>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CLIENTS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut connection = provider.connection(0);
+                        repeat(plan.window, || create(&mut connection))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a client failed".into()))).collect()
+        });
+        client_rates.push(clients.into_iter().sum::<Result<f64, Failure>>()?);
+    }
+    let [bare_rates, single_rates, client_rates] = &rates;
+    let ratio =
+        |of: &[f64]| rounded(median(&of.iter().zip(bare_rates).map(|(one, bare)| one / bare).collect::<Vec<_>>()));
+    Ok(json!({
+        "bare_commits_per_s": rounded(median(bare_rates)),
+        "single_per_s": rounded(median(single_rates)),
+        "clients_per_s": rounded(median(client_rates)),
+        "ratios": {"single": ratio(single_rates), "clients": ratio(client_rates)},
+        "row_bytes": new_person(0).len(),
+    }))
+}
+
+/// How often a second.
+fn repeat(window: Duration, mut what: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let started = Stopwatch::start();
+    let mut count = 0.0;
+    while started.elapsed() < window {
+        what()?;
+        count += 1.0;
+    }
+    Ok(count / started.elapsed().as_secs_f64())
+}
+
+/// Look-ups, pages and changes of members in a world of so many people.
+fn people(users: u64, plan: Plan) -> Result<Value, Failure> {
+    let folder = tempfile::tempdir()?;
+    let world = World::new(users)?;
+    let sizes: Vec<u64> = GROUPS.into_iter().filter(|members| *members <= users).collect();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        seed::seed(&world, folder.path()).await?;
+        let store = seed::open(folder.path())?;
+        for members in &sizes {
+            add_group(&store, &world, *members).await?;
+        }
+        Ok::<(), Failure>(())
+    })?;
+    let provider = Provider::start(folder.path())?;
+    let mut connection = provider.connection(0);
+    let mut turn = 0;
+    let user_name_eq = timed(plan.samples, || {
+        turn += 1;
+        let name = World::username(mix(turn, 21) % users);
+        let found =
+            connection.json("GET", &format!("/scim/v2/Users?filter=userName%20eq%20%22{name}%22"), &Value::Null)?;
+        if found["totalResults"] == 1 { Ok(()) } else { Err(format!("{name} is not found once: {found}").into()) }
+    })?;
+    let first_page = timed(plan.samples / 4, || page(&mut connection, None).map(drop))?;
+    // A small world ends before the far page: its last one stands for it.
+    let far = FAR.min(users / PAGE);
+    let mut cursor = None;
+    for _ in 1..far {
+        cursor = Some(page(&mut connection, cursor.as_deref())?.ok_or("the walk ended early")?);
+    }
+    let far_page = timed(plan.samples / 4, || page(&mut connection, cursor.as_deref()).map(drop))?;
+    let mut patches = serde_json::Map::new();
+    for members in sizes {
+        let id = group_id(members);
+        let mut times = serde_json::Map::new();
+        for (name, which, query) in [("no_content", 1, ""), ("without_members", 0, "?excludedAttributes=members")] {
+            let mut connection = provider.connection(which);
+            let target = format!("/scim/v2/Groups/{id}{query}");
+            let newcomer = seed::user_id(users - 1);
+            let mut turn = 0_u64;
+            let took = timed(plan.samples / 4, || {
+                turn += 1;
+                let operation = if turn % 2 == 1 {
+                    json!({"op": "add", "path": "members", "value": [{"value": newcomer}]})
+                } else {
+                    json!({"op": "remove", "path": format!("members[value eq \"{newcomer}\"]")})
+                };
+                let body =
+                    json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]});
+                connection.send("PATCH", &target, &body.to_string())?.expect(200..205)
+            })?;
+            times.insert(name.to_owned(), json!(rounded(took)));
+        }
+        patches.insert(members.to_string(), Value::Object(times));
+    }
+    drop(provider.server);
+    Ok(json!({
+        "user_name_eq_us": rounded(user_name_eq),
+        "first_page_us": rounded(first_page),
+        "far_page_us": rounded(far_page),
+        "far_page": far,
+        "patch_member_us": patches,
+    }))
+}
+
+/// The cursor after a page, none after the last.
+fn page(connection: &mut Connection, cursor: Option<&str>) -> Result<Option<String>, Failure> {
+    let answer = connection.json(
+        "GET",
+        &format!("/scim/v2/Users?count={PAGE}&attributes=userName,emails&cursor={}", cursor.unwrap_or("")),
+        &Value::Null,
+    )?;
+    if answer["Resources"].as_array().map_or(0, Vec::len) == 0 {
+        return Err(format!("an empty page: {answer}").into());
+    }
+    Ok(answer["nextCursor"].as_str().map(str::to_owned))
+}
+
+fn group_id(members: u64) -> String {
+    format!("0190a000-0000-7000-8000-0000{members:08}")
+}
+
+/// A group of so many members, spread over everybody but the last.
+async fn add_group(store: &impl Store, world: &World, members: u64) -> Result<(), Failure> {
+    let content = seed::group_content(&group_id(members), &format!("Group of {members}"), &["Reporting"]);
+    let steps = vec![seed::create(Kind::Group, group_id(members), content)];
+    let made = store.commit(seed::transaction(format!("group-{members}"), steps)).await?;
+    let group = made.outcomes.first().ok_or("no group")?.number;
+    let apart = ((world.users - 1) / members).max(1);
+    let numbers: Vec<Number> = (0..members.min(world.users - 1)).map(|at| world.user_number(at * apart)).collect();
+    for (at, part) in numbers.chunks(5_000).enumerate() {
+        let step = Step::Members { group, expected: None, add: part.to_vec(), remove: Vec::new() };
+        store.commit(seed::transaction(format!("join-{members}-{at}"), vec![step])).await?;
+    }
+    Ok(())
+}
+
+/// The median time of one, in microseconds. A tenth of the runs comes before, to warm up.
+fn timed(samples: usize, mut what: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let mut times = Vec::with_capacity(samples);
+    for turn in 0..samples + samples / 10 {
+        let started = Stopwatch::start();
+        what()?;
+        if turn >= samples / 10 {
+            times.push(started.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    Ok(quantile(&mut times, 0.5))
+}
+
+fn flatten(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
+    if let Value::Object(members) = value {
+        for (member, value) in members {
+            let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+            flatten(&name, value, rows);
+        }
+    } else {
+        rows.push(vec![name.to_owned(), value.to_string()]);
+    }
+}

@@ -1,0 +1,1 @@
+//! The dialects as pure functions: fail-closed answers, spoofed headers, frames.

@@ -1,0 +1,279 @@
+//! The provisioning log: what each request of a connection came to.
+//!
+//! A write's event is committed in the write's own transaction, so that neither is there without the other. Failures,
+//! and writes that changed nothing, are logged beside the answer, [`MOST_WAITING`] at a time; a loss is counted.
+//! Successful reads are counted and not logged. Nothing secret enters: see [`difference`].
+
+mod difference;
+mod effect;
+mod note;
+mod read;
+mod record;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+
+pub(super) use note::Reversal;
+pub use read::{EventPage, EventSearch};
+
+use super::Scim;
+use super::alarm::AlarmRule;
+use super::caller::Caller;
+use super::error::ScimError;
+use super::image::Mark;
+use crate::domain::Timestamp;
+use crate::http::Request;
+use crate::store::{Event, Retention, Step, Transaction};
+
+/// Events that are written beside their answers at a time; more than these are lost and counted.
+pub(super) const MOST_WAITING: usize = 256;
+/// The longest client name and path that are kept, in characters.
+const LONGEST_TEXT: usize = 200;
+
+/// How much of the log stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRetention {
+    /// The newest events of each connection that stay.
+    pub count: u64,
+    /// How many days any event stays.
+    pub days: u32,
+}
+
+impl Default for EventRetention {
+    fn default() -> Self {
+        Self { count: 100_000, days: 90 }
+    }
+}
+
+/// What sort of entry an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum EventKind {
+    /// A request of the identity provider.
+    Request,
+    /// Too many deactivations.
+    Alarm,
+    /// An operator settled an alarm: the deactivations were meant.
+    Settled,
+    /// An operator took a deactivation back.
+    Undo,
+}
+
+impl EventKind {
+    /// The word in the store and in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Alarm => "alarm",
+            Self::Settled => "settled",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// Where the writes of one request are entered; the default one enters nothing (operators' own writes).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Journal(Option<Arc<Entry>>);
+
+/// What is known of a request before it is done.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The event's id.
+    pub id: String,
+    /// Whose log.
+    pub connection: String,
+    /// What sort.
+    pub kind: EventKind,
+    /// When it came.
+    pub at: Timestamp,
+    /// The status of its success.
+    pub status: u16,
+    /// When deactivations are too many.
+    pub rule: AlarmRule,
+    request: Value,
+    marks: Mutex<Vec<Mark>>,
+    written: AtomicBool,
+}
+
+impl Journal {
+    /// For a request of a connection. `success` is the status that it answers with where all goes well.
+    pub fn of_request(id: String, caller: &Caller, request: &Request, success: u16, at: Timestamp) -> Self {
+        let entry = Entry {
+            id,
+            connection: caller.connection().to_owned(),
+            kind: EventKind::Request,
+            at,
+            status: success,
+            rule: caller.settings().deactivation_alarm,
+            request: described(request),
+            marks: Mutex::default(),
+            written: AtomicBool::new(false),
+        };
+        Self(Some(Arc::new(entry)))
+    }
+
+    /// For what an operator does to a connection's people.
+    pub fn of_undo(id: String, connection: &str, at: Timestamp) -> Self {
+        let entry = Entry {
+            id,
+            connection: connection.to_owned(),
+            kind: EventKind::Undo,
+            at,
+            status: 200,
+            rule: AlarmRule { count: 0, share_percent: 0, ..AlarmRule::default() },
+            request: Value::Null,
+            marks: Mutex::default(),
+            written: AtomicBool::new(false),
+        };
+        Self(Some(Arc::new(entry)))
+    }
+
+    /// The entry, where there is one.
+    pub fn entry(&self) -> Option<&Entry> {
+        self.0.as_deref()
+    }
+
+    /// Takes note of what was stored and grants nothing; the last attempt counts.
+    pub fn mark(&self, marks: &[Mark]) {
+        if let Some(entry) = self.entry() {
+            *entry.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks.to_vec();
+        }
+    }
+}
+
+impl Entry {
+    /// The event was committed with its write.
+    pub fn set_written(&self) {
+        self.written.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    pub fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// An event with these facts in its body beside the request and the marks.
+    fn event(&self, status: u16, resource: &str, mut body: Map<String, Value>) -> Event {
+        if !self.request.is_null() {
+            body.insert("request".to_owned(), self.request.clone());
+        }
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if status < 400 && !marks.is_empty() {
+            let shown = marks
+                .iter()
+                .map(|mark| json!({"attribute": mark.attribute, "value": mark.value, "message": mark.to_string()}));
+            body.insert("marks".to_owned(), shown.collect());
+        }
+        Event {
+            id: self.id.clone(),
+            connection: self.connection.clone(),
+            at: self.at,
+            kind: self.kind.name().to_owned(),
+            status,
+            resource: resource.to_owned(),
+            body: Value::Object(body).to_string(),
+            before: None,
+        }
+    }
+}
+
+/// What the log shows of a request. Its query is left out: filters hold names and addresses of people.
+fn described(request: &Request) -> Value {
+    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect::<String>();
+    let mut described = json!({"method": request.method.as_str(), "path": short(&request.path)});
+    if let (Some(client), Some(members)) = (request.header("user-agent"), described.as_object_mut()) {
+        members.insert("client".to_owned(), Value::from(short(client)));
+    }
+    described
+}
+
+/// Writes events beside their answers.
+pub(super) struct Waiting(Arc<Semaphore>);
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_WAITING)))
+    }
+}
+
+impl Scim {
+    /// A failed request.
+    pub(super) fn log_failure(&self, entry: &Entry, request: &Request, error: &ScimError) {
+        let mut body = Map::new();
+        body.insert("detail".to_owned(), Value::from(error.detail.as_str()));
+        if let Some(scim_type) = error.scim_type {
+            body.insert("scimType".to_owned(), Value::from(scim_type));
+        }
+        let event = entry.event(error.status.as_u16(), request.parameter("id"), body);
+        self.log_beside(&entry.connection, Step::Event(event));
+    }
+
+    /// A write that had nothing to change.
+    pub(super) fn log_unchanged(&self, entry: &Entry, request: &Request) {
+        let mut body = Map::new();
+        body.insert("changes".to_owned(), json!([]));
+        let event = entry.event(entry.status, request.parameter("id"), body);
+        self.log_beside(&entry.connection, Step::Event(event));
+    }
+
+    /// A request with an ended token of the connection. Only the first of a minute is logged; answers its event's id.
+    pub(super) fn log_refused_token(&self, connection: &str, request: &Request, error: &ScimError) -> Option<String> {
+        let now = self.sources.clock.now();
+        if !self.watch.log_refused_token(connection, now) {
+            return None;
+        }
+        let id = self.sources.identifier();
+        let body = json!({"request": described(request), "detail": error.detail});
+        let event = Event {
+            id: id.clone(),
+            connection: connection.to_owned(),
+            at: now,
+            kind: EventKind::Request.name().to_owned(),
+            status: error.status.as_u16(),
+            resource: String::new(),
+            body: body.to_string(),
+            before: None,
+        };
+        self.log_beside(connection, Step::Event(event));
+        Some(id)
+    }
+
+    /// Something beside the ledger, without anybody waiting for it. Lost, and counted, where too many wait.
+    pub(super) fn log_beside(&self, connection: &str, step: Step) {
+        let Ok(turn) = Arc::clone(&self.waiting.0).try_acquire_owned() else {
+            self.watch.lose();
+            return;
+        };
+        let mut steps = vec![step];
+        steps.extend(self.cut(connection));
+        let transaction = Transaction { operation: self.sources.identifier(), at: self.sources.clock.now(), steps };
+        let (store, watch) = (Arc::clone(&self.store), Arc::clone(&self.watch));
+        tokio::spawn(async move {
+            if let Err(error) = store.commit(transaction).await {
+                watch.lose();
+                tracing::warn!(%error, "an event of the provisioning log was lost");
+            }
+            drop(turn);
+        });
+    }
+
+    /// The step that cuts a connection's log, now and then.
+    pub(super) fn cut(&self, connection: &str) -> Option<Step> {
+        self.watch.is_cut_due(connection).then(|| {
+            let age = i64::from(self.retention.days) * 86_400_000;
+            let before = Timestamp(self.sources.clock.now().0 - age);
+            Step::ForgetEvents(Retention { connection: connection.to_owned(), keep: self.retention.count, before })
+        })
+    }
+
+    /// Waits until what was logged beside its answer so far is there to be read.
+    async fn settle_log(&self) {
+        let all = u32::try_from(MOST_WAITING).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        drop(self.waiting.0.acquire_many(all).await);
+    }
+}

@@ -1,0 +1,311 @@
+//! The event of a write, made from its steps before they are committed: attribute difference, effect on access, and
+//! what an undo needs where somebody loses access.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::super::content::Draft;
+use super::super::error::ScimError;
+use super::super::schema::ResourceKind;
+use super::super::state::{Claims, GroupState, UserState};
+use super::super::{Scim, store_failure};
+use super::difference::{self, AttributeChange};
+use super::effect::Access;
+use super::{Entry, EventKind};
+use crate::domain::Number;
+use crate::store::{CREATED, Content, Event, Kind, Record, Step};
+
+/// Members that an event names; the rest is told by its number.
+const MOST_NAMED: usize = 100;
+
+/// What takes a deactivation back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::scim) struct Reversal {
+    /// The attributes that changed.
+    pub changes: Vec<AttributeChange>,
+    /// Who had given which right.
+    pub claims: Claims,
+    /// The groups that were left, by id.
+    pub groups: Vec<String>,
+}
+
+/// The event of a write, and whether it ends somebody's access.
+pub(in crate::scim) struct Noted {
+    pub event: Event,
+    pub deactivates: bool,
+}
+
+/// A resource before and after a step.
+struct Turn<'a> {
+    kind: Kind,
+    id: &'a str,
+    before: Option<&'a Record>,
+    after: After<'a>,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy)]
+enum After<'a> {
+    /// It says this.
+    Content(&'a Content),
+    /// Only its members change.
+    Same,
+    /// It is gone.
+    Gone,
+}
+
+/// A draft and whether it is deleted.
+type Side<State> = Option<(Draft<State>, bool)>;
+
+impl Scim {
+    /// The event of these steps.
+    pub(in crate::scim) async fn note(&self, entry: &Entry, steps: &[Step]) -> Result<Option<Noted>, ScimError> {
+        let records = self.records_of(steps).await?;
+        let Some(turn) = steps.iter().find_map(|step| turn(step, &records)) else { return Ok(None) };
+        let mut body = Map::new();
+        let deactivation = match turn.kind {
+            Kind::User => self.note_user(&turn, steps, &records, &mut body)?,
+            Kind::Group => {
+                self.note_group(&turn, steps, &mut body).await?;
+                None
+            }
+            Kind::Organization | Kind::Account | Kind::Connection => None,
+        };
+        let deactivates = deactivation.is_some();
+        let before = deactivation.and_then(|reversal| serde_json::to_string(&reversal).ok());
+        let before = before.filter(|_| entry.kind == EventKind::Request);
+        let event = Event { before, ..entry.event(entry.status, turn.id, body) };
+        Ok(Some(Noted { event, deactivates }))
+    }
+
+    /// The resources as they are before the steps.
+    async fn records_of(&self, steps: &[Step]) -> Result<BTreeMap<Number, Record>, ScimError> {
+        let number = |step: &Step| match step {
+            Step::Replace { number, .. } | Step::Remove { number, .. } | Step::Members { group: number, .. } => {
+                Some(*number).filter(|number| *number != CREATED)
+            }
+            Step::Create { .. } | Step::Event(_) | Step::ForgetEvents(_) | Step::Note { .. } => None,
+        };
+        let mut numbers: Vec<Number> = steps.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        if numbers.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let records = self.store.records(numbers).await.map_err(store_failure)?;
+        Ok(records.into_iter().map(|record| (record.number, record)).collect())
+    }
+
+    fn note_user(
+        &self,
+        turn: &Turn<'_>,
+        steps: &[Step],
+        records: &BTreeMap<Number, Record>,
+        body: &mut Map<String, Value>,
+    ) -> Result<Option<Reversal>, ScimError> {
+        let (before, after) = sides::<UserState>(turn)?;
+        let name = named(&after, &before, "userName");
+        body.insert("resource".to_owned(), json!({"type": "User", "id": turn.id, "name": name}));
+        let changes = self.changes(ResourceKind::User, &before, &after);
+        let definition = self.schemas.definition(ResourceKind::User);
+        body.insert("changes".to_owned(), Value::Array(difference::shown(definition, &changes)));
+        let access = |side: &Side<UserState>| {
+            side.as_ref().map(|(draft, deleted)| Access::of_user(&draft.document, &draft.state, *deleted))
+        };
+        let (had, has) = (access(&before).unwrap_or_default(), access(&after).unwrap_or_default());
+        let mut effect = had.changed_to(&has);
+        let lost: Vec<&Record> = left_groups(turn, steps, records);
+        if !lost.is_empty() {
+            let lost: Vec<Value> = lost.iter().take(MOST_NAMED).map(|group| json!(reference(group))).collect();
+            effect.insert("groups".to_owned(), json!({"gained": [], "lost": lost}));
+        }
+        body.insert("effect".to_owned(), Value::Object(effect));
+        let Some((draft, _)) = before.filter(|_| had.ends_with(&has)) else { return Ok(None) };
+        let groups = lost.iter().map(|group| group.id.clone()).collect();
+        Ok(Some(Reversal { changes, claims: draft.state.claims, groups }))
+    }
+
+    async fn note_group(
+        &self,
+        turn: &Turn<'_>,
+        steps: &[Step],
+        body: &mut Map<String, Value>,
+    ) -> Result<(), ScimError> {
+        let (before, after) = sides::<GroupState>(turn)?;
+        let name = named(&after, &before, "displayName");
+        body.insert("resource".to_owned(), json!({"type": "Group", "id": turn.id, "name": name}));
+        let changes = self.changes(ResourceKind::Group, &before, &after);
+        let definition = self.schemas.definition(ResourceKind::Group);
+        body.insert("changes".to_owned(), Value::Array(difference::shown(definition, &changes)));
+        let access = |side: &Side<GroupState>| {
+            side.as_ref().map(|(draft, _)| Access::of_group(&draft.state)).unwrap_or_default()
+        };
+        let (gave, gives) = (access(&before), access(&after));
+        let mut effect = gave.changed_to(&gives);
+        if let Some(members) = self.note_members(turn, steps).await? {
+            effect.insert("members".to_owned(), members);
+            let given = if after.is_some() { gives.given() } else { gave.given() };
+            effect.extend(given.map(|given| ("gives".to_owned(), given)));
+        }
+        body.insert("effect".to_owned(), Value::Object(effect));
+        Ok(())
+    }
+
+    /// Who joins and who leaves, strangers and those who are there already aside.
+    async fn note_members(&self, turn: &Turn<'_>, steps: &[Step]) -> Result<Option<Value>, ScimError> {
+        let own = turn.before.map_or(CREATED, |record| record.number);
+        if matches!(turn.after, After::Gone) {
+            return self.note_all_members(own).await;
+        }
+        let step = steps.iter().find_map(|step| match step {
+            Step::Members { group, add, remove, .. } if *group == own => Some((add, remove)),
+            Step::Members { .. }
+            | Step::Create { .. }
+            | Step::Replace { .. }
+            | Step::Remove { .. }
+            | Step::Event(_)
+            | Step::ForgetEvents(_)
+            | Step::Note { .. } => None,
+        });
+        let (joined, left) = match step {
+            Some((add, _)) if own == CREATED => (add.clone(), Vec::new()),
+            Some((add, remove)) => {
+                let there = self.store.members_among(own, add.clone()).await.map_err(store_failure)?;
+                let (there, adding): (BTreeSet<Number>, BTreeSet<&Number>) =
+                    (there.into_iter().collect(), add.iter().collect());
+                let joined = add.iter().copied().filter(|number| !there.contains(number)).collect();
+                let leaving = remove.iter().copied().filter(|number| !adding.contains(number)).collect();
+                (joined, self.store.members_among(own, leaving).await.map_err(store_failure)?)
+            }
+            None => return Ok(None),
+        };
+        if joined.is_empty() && left.is_empty() {
+            return Ok(None);
+        }
+        let (gained, lost) = (self.named_members(&joined).await?, self.named_members(&left).await?);
+        Ok(Some(json!({"gained": gained, "lost": lost})))
+    }
+
+    /// Everybody leaves a group that goes; how many is told where they are few.
+    async fn note_all_members(&self, group: Number) -> Result<Option<Value>, ScimError> {
+        let some = self.store.members(group, None, MOST_NAMED as u64 + 1).await.map_err(store_failure)?;
+        if some.is_empty() {
+            return Ok(None);
+        }
+        let numbers: Vec<Number> = some.iter().map(|(number, ..)| *number).collect();
+        let mut lost = self.named_members(&numbers).await?;
+        if numbers.len() > MOST_NAMED
+            && let Some(lost) = lost.as_object_mut()
+        {
+            lost.insert("total".to_owned(), Value::Null);
+        }
+        Ok(Some(json!({"gained": {"total": 0, "named": []}, "lost": lost})))
+    }
+
+    async fn named_members(&self, numbers: &[Number]) -> Result<Value, ScimError> {
+        let first: Vec<Number> = numbers.iter().copied().take(MOST_NAMED).collect();
+        let records =
+            if first.is_empty() { Vec::new() } else { self.store.records(first).await.map_err(store_failure)? };
+        let named: Vec<Value> = records.iter().map(|record| json!(reference(record))).collect();
+        Ok(json!({"total": numbers.len(), "named": named}))
+    }
+
+    fn changes<State>(&self, kind: ResourceKind, before: &Side<State>, after: &Side<State>) -> Vec<AttributeChange> {
+        let nothing = Map::new();
+        let document = |side: &Side<State>| side.as_ref().map(|(draft, _)| draft.document.clone());
+        let (before, after) = (document(before), document(after));
+        let definition = self.schemas.definition(kind);
+        difference::difference(definition, before.as_ref().unwrap_or(&nothing), after.as_ref().unwrap_or(&nothing))
+    }
+}
+
+/// The resource that a step is about. Members alone leave its document as it is.
+fn turn<'a>(step: &'a Step, records: &'a BTreeMap<Number, Record>) -> Option<Turn<'a>> {
+    let of = |number: &Number| records.get(number);
+    match step {
+        Step::Create { kind, id, content, .. } => {
+            Some(Turn { kind: *kind, id, before: None, after: After::Content(content) })
+        }
+        Step::Replace { number, content, .. } => of(number).map(|record| Turn {
+            kind: record.kind,
+            id: &record.id,
+            before: Some(record),
+            after: After::Content(content),
+        }),
+        Step::Remove { number, .. } => of(number).map(|record| Turn {
+            kind: record.kind,
+            id: &record.id,
+            before: Some(record),
+            after: After::Gone,
+        }),
+        Step::Members { group, .. } => {
+            of(group).map(|record| Turn { kind: record.kind, id: &record.id, before: Some(record), after: After::Same })
+        }
+        Step::Event(_) | Step::ForgetEvents(_) | Step::Note { .. } => None,
+    }
+}
+
+/// Both sides.
+fn sides<State>(turn: &Turn<'_>) -> Result<(Side<State>, Side<State>), ScimError>
+where
+    State: super::super::content::External + serde::de::DeserializeOwned + Clone,
+{
+    let before =
+        turn.before.map(|record| Draft::<State>::read(record).map(|draft| (draft, record.deleted))).transpose()?;
+    let after = match turn.after {
+        After::Content(content) => {
+            let record = content_record(turn, content);
+            Some((Draft::<State>::read(&record)?, content.deleted))
+        }
+        After::Same => before.clone(),
+        After::Gone => None,
+    };
+    Ok((before, after))
+}
+
+/// The content as a record, to be read like one.
+fn content_record(turn: &Turn<'_>, content: &Content) -> Record {
+    let at = crate::domain::Timestamp(0);
+    Record {
+        number: CREATED,
+        kind: turn.kind,
+        id: turn.id.to_owned(),
+        organization: String::new(),
+        version: 0,
+        document: content.document.clone(),
+        state: content.state.clone(),
+        deleted: content.deleted,
+        created: at,
+        modified: at,
+    }
+}
+
+/// The groups that this person leaves in the same transaction.
+fn left_groups<'r>(turn: &Turn<'_>, steps: &[Step], records: &'r BTreeMap<Number, Record>) -> Vec<&'r Record> {
+    let Some(person) = turn.before.map(|record| record.number) else { return Vec::new() };
+    let left = |step: &Step| match step {
+        Step::Members { group, remove, .. } if remove.contains(&person) => records.get(group),
+        Step::Members { .. }
+        | Step::Create { .. }
+        | Step::Replace { .. }
+        | Step::Remove { .. }
+        | Step::Event(_)
+        | Step::ForgetEvents(_)
+        | Step::Note { .. } => None,
+    };
+    steps.iter().filter_map(left).collect()
+}
+
+fn named<State>(after: &Side<State>, before: &Side<State>, attribute: &str) -> Value {
+    let name = |side: &Side<State>| side.as_ref().and_then(|(draft, _)| draft.document.get(attribute).cloned());
+    name(after).or_else(|| name(before)).unwrap_or_default()
+}
+
+/// A resource as an event names it.
+fn reference(record: &Record) -> BTreeMap<&'static str, String> {
+    let document: Map<String, Value> = serde_json::from_str(&record.document).unwrap_or_default();
+    let name = document.get("userName").or_else(|| document.get("displayName")).and_then(Value::as_str);
+    BTreeMap::from([("id", record.id.clone()), ("name", name.unwrap_or_default().to_owned())])
+}

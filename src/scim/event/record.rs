@@ -1,0 +1,136 @@
+//! A request at work: held to its connection's rate, counted, and entered into the provisioning log.
+
+use super::super::caller::{Caller, NotAdmitted, Wall};
+use super::super::error::ScimError;
+use super::super::{Failure, Operation, Scim, undo, watch};
+use super::Journal;
+use crate::http::{Request, Response};
+use crate::store::{Committed, Step};
+
+/// What a client hears that asks too fast.
+const SLOW_DOWN: &str = "this connection asks faster than its settings allow; wait for the seconds in Retry-After, or have \
+     the connection's requests_per_second raised";
+
+impl Scim {
+    /// A request at work: within its connection's rate, and entered into the provisioning log. Each operation of a
+    /// bulk request comes through here, too.
+    pub(in crate::scim) async fn recorded(
+        &self,
+        operation: Operation,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<Response, ScimError> {
+        let now = self.sources.clock.now();
+        let journal = Journal::of_request(self.sources.identifier(), caller, request, operation.success(), now);
+        let caller = caller.noting(journal.clone());
+        let answered = match self.within_rate(&caller, request) {
+            Ok(()) => self.dispatch(operation, &caller, request).await,
+            Err(limited) => {
+                let error = ScimError::too_many_requests(limited.seconds, SLOW_DOWN);
+                if !limited.logged {
+                    self.watch.answered(caller.connection(), error.status.as_u16(), now);
+                    return Err(error);
+                }
+                Err(error)
+            }
+        };
+        let Some(entry) = journal.entry() else { return answered };
+        let status = answered.as_ref().map_or_else(|error| error.status, Response::status);
+        self.watch.answered(caller.connection(), status.as_u16(), now);
+        match answered {
+            Ok(response) => {
+                if operation.writes() && !entry.is_written() {
+                    self.log_unchanged(entry, request);
+                }
+                Ok(response)
+            }
+            Err(error) => {
+                self.log_failure(entry, request, &error);
+                Err(error.of_event(&entry.id))
+            }
+        }
+    }
+
+    fn within_rate(&self, caller: &Caller, request: &Request) -> Result<(), watch::Limited> {
+        let now = self.sources.clock.now();
+        let (connection, token) = (caller.connection(), caller.token());
+        if self.watch.used(connection, token, now) {
+            let key = undo::token_note(connection, token);
+            self.log_beside(connection, Step::Note { key, value: Some(now.0.to_string()) });
+        }
+        let client: String = request.header("user-agent").unwrap_or_default().chars().take(200).collect();
+        self.watch.admit(connection, &client, caller.settings().requests_per_second, now)
+    }
+
+    pub(in crate::scim) fn not_admitted(
+        &self,
+        NotAdmitted { error, connection }: NotAdmitted,
+        request: &Request,
+    ) -> ScimError {
+        let Some(connection) = connection else { return error };
+        self.watch.answered(&connection, error.status.as_u16(), self.sources.clock.now());
+        match self.log_refused_token(&connection, request, &error) {
+            Some(event) => error.of_event(&event),
+            None => error,
+        }
+    }
+
+    /// One transaction, now, with its event where the journal wants one.
+    pub(in crate::scim) async fn commit(&self, wall: &Wall, mut steps: Vec<Step>) -> Result<Committed, Failure> {
+        let Some(entry) = wall.journal.entry() else { return self.commit_steps(steps).await };
+        let own = steps.len();
+        let noted = self.note(entry, &steps).await?;
+        let deactivates = noted.as_ref().is_some_and(|noted| noted.deactivates);
+        if deactivates {
+            self.refuse_held(entry)?;
+        }
+        steps.extend(noted.map(|noted| Step::Event(noted.event)));
+        steps.extend(self.cut(&entry.connection));
+        let mut committed = self.commit_steps(steps).await?;
+        committed.outcomes.truncate(own);
+        entry.set_written();
+        if deactivates {
+            self.count_deactivation(wall, entry).await;
+        }
+        Ok(committed)
+    }
+}
+
+impl Operation {
+    /// Whether it changes anything.
+    const fn writes(self) -> bool {
+        match self {
+            Self::Create(_) | Self::Replace(_) | Self::Patch(_) | Self::Delete(_) => true,
+            Self::List(_)
+            | Self::Read(_)
+            | Self::ServiceProviderConfig
+            | Self::ResourceTypes
+            | Self::ResourceType
+            | Self::Schemas
+            | Self::Schema
+            | Self::NotAllowed(_)
+            | Self::NotImplemented
+            | Self::Unknown => false,
+        }
+    }
+
+    /// The status of its success in the log; 200 also where the answer leaves out the body and says 204.
+    const fn success(self) -> u16 {
+        match self {
+            Self::Create(_) => 201,
+            Self::Delete(_) => 204,
+            Self::List(_)
+            | Self::Read(_)
+            | Self::Replace(_)
+            | Self::Patch(_)
+            | Self::ServiceProviderConfig
+            | Self::ResourceTypes
+            | Self::ResourceType
+            | Self::Schemas
+            | Self::Schema
+            | Self::NotAllowed(_)
+            | Self::NotImplemented
+            | Self::Unknown => 200,
+        }
+    }
+}
