@@ -103,6 +103,7 @@ pub struct App {
     store: Arc<SqliteStore>,
     authz: Arc<Authz>,
     fatal: Arc<Notify>,
+    watch: crate::config::PolicyWatch,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
     certificates: Arc<tls::Certificates>,
@@ -123,8 +124,11 @@ impl App {
 
         let fatal = Arc::new(Notify::new());
         let (store, directory) = open_ledger(config, &sources, &fatal, &metrics, apply)?;
-        let authz_config =
-            AuthzConfig { cache_entries: config.decision.cache_entries, strict_hosts: config.decision.strict_hosts };
+        let authz_config = AuthzConfig {
+            cache_entries: config.decision.cache_entries,
+            strict_hosts: config.decision.strict_hosts,
+            self_check_every: config.decision.self_check_every,
+        };
         let authz =
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
@@ -139,7 +143,7 @@ impl App {
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
         let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
         metrics.provisioning(figures(&scim));
-        let health = Arc::new(health(&reloader, &certificates, &integrity, &scim));
+        let health = Arc::new(health(&authz, &reloader, &certificates, &integrity, &scim));
         if config.gate.credentials.is_empty() {
             tracing::warn!(
                 gate = addresses.gate,
@@ -162,6 +166,7 @@ impl App {
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
         Ok(Self {
+            watch: config.watch,
             addresses,
             data,
             listeners,
@@ -194,8 +199,21 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, certificates, scim, .. } =
-            self;
+        let Self {
+            addresses,
+            data,
+            listeners,
+            health,
+            store,
+            fatal,
+            integrity,
+            reloader,
+            certificates,
+            scim,
+            authz,
+            watch,
+            ..
+        } = self;
         // An alarm of an earlier process stands on, before anybody can ask.
         scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
@@ -212,7 +230,14 @@ impl App {
             .name("ledger-check".into())
             .spawn(move || check_integrity(&*store, &integrity))
             .map_err(|error| StartError::Internal(error.to_string()))?;
+        let watching = watch.watch.then(|| tokio::spawn(policy::reload_on_change(Arc::clone(&reloader), watch.poll)));
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
+        let checked = Arc::downgrade(&authz);
+        std::thread::Builder::new()
+            .name("self-check".into())
+            .spawn(move || Authz::check_samples(&checked))
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        drop(authz);
         let renewing = tokio::spawn(tls::keep_renewing(certificates));
         let failed = tokio::select! {
             () = stop => false,
@@ -228,6 +253,9 @@ impl App {
             }
         }
         reloading.abort();
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         renewing.abort();
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
@@ -310,6 +338,7 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
 }
 
 fn health(
+    authz: &Arc<Authz>,
     reloader: &Arc<policy::Reloader>,
     certificates: &Arc<tls::Certificates>,
     integrity: &Arc<Mutex<Result<(), String>>>,
@@ -318,10 +347,12 @@ fn health(
     let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
     let integrity = Arc::clone(integrity);
     let scim = Arc::clone(scim);
+    let authz = Arc::downgrade(authz);
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
+        .concern("self-check", move || authz.upgrade().map_or(Ok(()), |authz| authz.self_check()))
         .concern("certificates", move || certificates.last_refusal())
         .concern("provisioning", move || scim.concern())
 }

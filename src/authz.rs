@@ -11,6 +11,7 @@ mod facts;
 mod find;
 mod judge;
 mod search;
+mod selfcheck;
 #[cfg(test)]
 mod tests;
 pub mod trial;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Reason, Revision};
+use crate::domain::{Decision, Question, Reason, Revision, Timestamp};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
@@ -35,11 +36,13 @@ pub struct AuthzConfig {
     pub cache_entries: u64,
     /// Whether a host that the catalogue does not name matches nothing, instead of everything.
     pub strict_hosts: bool,
+    /// One decision in so many is compared with plain Cedar's in the background; 0: none.
+    pub self_check_every: u64,
 }
 
 impl Default for AuthzConfig {
     fn default() -> Self {
-        Self { cache_entries: 200_000, strict_hosts: false }
+        Self { cache_entries: 200_000, strict_hosts: false, self_check_every: 1_000 }
     }
 }
 
@@ -81,6 +84,7 @@ pub struct Authz {
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
+    self_check: selfcheck::SelfCheck,
 }
 
 /// One state of the world, kept for one or many questions.
@@ -90,6 +94,10 @@ pub struct View<'a> {
     serving: Arc<Serving>,
     /// Decides for somebody who looks around: not counted, not kept.
     aside: bool,
+    /// Asks all policies, without index.
+    plainly: bool,
+    /// The moment of the decisions; `None`: the present one of each.
+    at: Option<Timestamp>,
 }
 
 impl Authz {
@@ -111,12 +119,20 @@ impl Authz {
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),
+            self_check: selfcheck::SelfCheck::new(config.self_check_every),
         }
     }
 
     /// Pins the present state of the world.
     pub fn view(&self) -> View<'_> {
-        View { authz: self, snapshot: self.directory.snapshot(), serving: self.live.serving(), aside: false }
+        View {
+            authz: self,
+            snapshot: self.directory.snapshot(),
+            serving: self.live.serving(),
+            aside: false,
+            plainly: false,
+            at: None,
+        }
     }
 
     /// Answers one question on the present state.
@@ -144,7 +160,7 @@ impl View<'_> {
     /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
     fn aside(&self) -> Self {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        Self { authz: self.authz, snapshot, serving, aside: true }
+        Self { authz: self.authz, snapshot, serving, aside: true, plainly: self.plainly, at: self.at }
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {

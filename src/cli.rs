@@ -65,7 +65,7 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
     match verb {
         Verb::Serve(flags) => linked::serve(out, &flags, data),
         Verb::Demo { once } => linked::demo(out, once),
-        Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, folder.policies.as_deref()),
+        Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, &folder),
         Verb::Policy(Policy::Test(folder)) => linked::policy_test(out, folder.policies.as_deref()),
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),
         Verb::Config(Config::Show(flags)) => linked::config_show(out, &flags, data),

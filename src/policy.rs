@@ -11,6 +11,7 @@ mod diagnostic;
 mod engine;
 mod entities;
 mod index;
+mod lint;
 mod live;
 mod load;
 mod nouns;
@@ -35,4 +36,4 @@ pub use reads::Reads;
 pub use routes::{Matched, NoRoute, Target};
 pub use source::Source;
 
-use diagnostic::{causes, meant};
+use diagnostic::causes;

@@ -399,11 +399,22 @@ pub struct Import {
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Load and validate everything in the folder
-    Check(PolicyFolder),
+    Check(PolicyCheck),
     /// Run the folder's tests
     Test(PolicyFolder),
     /// Print the complete Cedar schema, for Cedar's own tools
     Schema(PolicyFolder),
+}
+
+/// What is checked, and how it is told.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PolicyCheck {
+    /// Which policies.
+    #[command(flatten)]
+    pub folder: PolicyFolder,
+    /// One line for each finding, without excerpts: for screen readers and editors
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// Which policies.

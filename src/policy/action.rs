@@ -31,6 +31,8 @@ pub struct Action {
     pub anonymous: bool,
     pub(super) entity: Entity,
     pub(super) uid: EntityUid,
+    /// Every group above it.
+    pub(super) groups: Vec<EntityUid>,
     pub(super) shapes: Shapes,
     /// Where its policies stand in the index.
     pub(super) place: Place,
@@ -178,6 +180,7 @@ impl Action {
             place: parts.index.place(&uid, &groups),
             plainly: AtomicBool::new(false),
             uid,
+            groups,
             profiles,
             time,
             names_accounts,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::source::Files;
+
 /// A finding in a bundle's files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
@@ -65,6 +67,37 @@ impl Diagnostic {
             Some(offset) => Self::at(file, text, offset, message).spanning(Some(words)),
             None => Self::file(file, message),
         }
+    }
+
+    /// Where a schema file declares something of this name.
+    pub(super) fn declared(files: &Files, name: &str, message: &str) -> Self {
+        let places = [format!("\"{name}\""), format!(" {name} "), name.to_owned()];
+        for words in places {
+            for (file, text) in files.iter().filter(|(file, _)| file.ends_with(".cedarschema")) {
+                if let Some(at) = text.rfind(&words) {
+                    let start = at + words.len() - words.trim_start().len();
+                    return Self::at(file, text, start, message).spanning(Some(words.trim()));
+                }
+            }
+        }
+        Self::file("schema.cedarschema", message)
+    }
+
+    /// Where a file says the first of the names that a message quotes, since Cedar gives no place for it: a schema
+    /// file, else one of routes.
+    pub(super) fn quoted(files: &Files, message: &str, help: Option<String>) -> Self {
+        let names = message.split(['`', '"']).skip(1).step_by(2).filter(|name| !name.is_empty());
+        for name in names {
+            let found = Self::declared(files, name, message);
+            if found.line > 0 {
+                return Self { help, ..found };
+            }
+            let route = files.iter().find(|(file, text)| file.starts_with("routes/") && text.contains(name));
+            if let Some((file, text)) = route {
+                return Self { help, ..Self::near(file, text, name, message) };
+            }
+        }
+        Self { help, ..Self::file("schema.cedarschema", message) }
     }
 
     /// Marks these words, as far as they stand on the line.
@@ -169,14 +202,6 @@ pub(super) fn causes<E: std::error::Error + ?Sized>(error: &E) -> String {
     message
 }
 
-/// The known name that a mistyped one most likely means.
-pub(super) fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let near =
-        known.into_iter().map(|one| (strsim::damerau_levenshtein(&one.to_lowercase(), &name.to_lowercase()), one));
-    let (distance, one) = near.min_by_key(|(distance, _)| *distance)?;
-    (distance <= name.chars().count() / 3 + 1).then(|| format!("did you mean `{one}`?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,12 +219,5 @@ mod tests {
         assert_eq!(Diagnostic::file("a", "gone").pretty(), "gone\n  --> a\n");
         let end = Diagnostic::at("a", "x", 9, "beyond");
         assert_eq!((end.line, end.column), (1, 2));
-    }
-
-    #[test]
-    fn guesses_what_was_meant_and_does_not_guess_wildly() {
-        let roles = ["Ordering", "Porting"];
-        assert_eq!(meant("Ordring", roles).as_deref(), Some("did you mean `Ordering`?"));
-        assert_eq!(meant("Astronomy", roles), None);
     }
 }

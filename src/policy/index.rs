@@ -19,6 +19,9 @@ use cedar_policy::{
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) const SEEDED: tests::Seeded = tests::Seeded::NoPrincipalTypes;
+
 /// A number for everything that some scope names; [`ANY`] for what narrows nothing.
 type Key = u32;
 

@@ -32,6 +32,8 @@ pub struct Bundle {
     pub(super) plain: PolicySet,
     schema: String,
     cases: Vec<CaseFile>,
+    /// The files themselves, for findings.
+    pub(super) texts: Files,
     warnings: Vec<Diagnostic>,
     pub(super) nouns: Nouns,
     provides: bool,
@@ -49,13 +51,17 @@ impl Bundle {
         let (policies, read) = policies::read(&files);
         faults.extend(read);
         let routes = Routes::build(declarations.endpoints.clone()).unwrap_or_else(|messages| {
-            faults.extend(messages.iter().map(|message| Diagnostic::file("routes", message)));
+            for (index, message) in messages {
+                let Some(endpoint) = declarations.endpoints.get(index) else { continue };
+                let text = files.get(&endpoint.file).map_or("", String::as_str);
+                faults.push(Diagnostic::at(&endpoint.file, text, endpoint.offset, &message));
+            }
             Routes::default()
         });
         let cases = read_cases(&files, &mut faults);
         let text = schema_text(&files, &declarations);
         let fragments = fragments.into_iter().map(|(fragment, _)| fragment).collect();
-        let read = read_schema(fragments, &declarations, &text, &mut faults);
+        let read = read_schema(fragments, &declarations, &text, &files, &mut faults);
         let Some((schema, json)) = read else { return Err(in_order(faults)) };
         let (errors, warnings) = validate(schema.clone(), &policies, &files);
         faults.extend(errors);
@@ -71,6 +77,7 @@ impl Bundle {
         if !faults.is_empty() {
             return Err(in_order(faults));
         }
+        let id = identify(&files).into();
         let Policies { all: policies, .. } = policies;
         let index = Index::new(policies.iter().map(|loaded| &loaded.policy));
         let parts = Parts { profiles: Profiles::of(&policies), index: &index, contexts, actions };
@@ -79,7 +86,7 @@ impl Bundle {
             (declarations.actions.iter()).filter_map(|declaration| Action::build(declaration, &parts)).collect();
         let by_name = actions.iter().enumerate().map(|(index, action)| (Arc::clone(&action.name), index)).collect();
         Ok(Self {
-            id: identify(&files).into(),
+            id,
             catalogue: declarations.catalogue,
             routes,
             actions,
@@ -90,6 +97,7 @@ impl Bundle {
             policies,
             schema: text,
             cases,
+            texts: files,
             warnings,
             nouns,
             provides,
@@ -124,6 +132,12 @@ impl Bundle {
     /// The bundle's own tests.
     pub fn cases(&self) -> &[CaseFile] {
         &self.cases
+    }
+
+    /// Breaks the index on purpose, for tests of whoever watches it.
+    #[cfg(test)]
+    pub(crate) const fn seed_index_fault(&mut self) {
+        self.index.seeded = Some(super::index::SEEDED);
     }
 
     /// How many policies there are.
@@ -207,6 +221,7 @@ fn read_schema(
     own: Vec<SchemaFragment>,
     declarations: &Declarations,
     whole: &str,
+    files: &Files,
     faults: &mut Vec<Diagnostic>,
 ) -> Option<(Schema, serde_json::Value)> {
     let generated = declarations.to_schema();
@@ -225,7 +240,8 @@ fn read_schema(
             None
         }
         (Err(error), _) => {
-            faults.push(Diagnostic::cedar("schema.cedarschema", "", &error));
+            let found = Diagnostic::cedar("schema.cedarschema", "", &error);
+            faults.push(Diagnostic::quoted(files, &found.message, found.help));
             None
         }
     }

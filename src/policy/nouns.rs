@@ -43,10 +43,16 @@ impl Nouns {
     /// provides people and accounts.
     pub(super) fn read(files: &Files, schema: &Schema, declared: Declared, provided: bool) -> (Self, Vec<Diagnostic>) {
         let mut nouns = Self::default();
+        let mut faults = Vec::new();
         for (name, shape) in declared.entities {
+            let mut owed = shape.attributes.iter().filter(|(_, field)| field.required && !field.from_request);
+            if let (true, Some((attribute, _))) = (shape.from_request, owed.next()) {
+                let message = format!("`{name}` is left to requests, but they may not say its attribute `{attribute}`");
+                let help = "write @authority(\"request\") before the attribute, or make it optional";
+                faults.push(Diagnostic::declared(files, attribute, &message).with_help(help));
+            }
             nouns.declare(&name, shape);
         }
-        let mut faults = Vec::new();
         if let Some(text) = files.get(FILE) {
             let listed = read_listed(text, schema, provided, &mut faults);
             nouns.list(listed, schema, &mut faults);

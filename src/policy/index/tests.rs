@@ -16,6 +16,8 @@ pub(in crate::policy) enum Seeded {
     NoPrincipalAncestors,
     /// What the resource stands below is not looked up.
     NoResourceAncestors,
+    /// Policies that narrow the principal by its type are forgotten.
+    NoPrincipalTypes,
     /// Policies that narrow no principal are forgotten.
     NoUnscopedPrincipal,
     /// Policies that narrow no resource are forgotten.
@@ -34,7 +36,8 @@ pub(in crate::policy) enum Seeded {
     PermitsOverride,
 }
 
-const ALL_SEEDED: [Seeded; 10] = [
+const ALL_SEEDED: [Seeded; 11] = [
+    Seeded::NoPrincipalTypes,
     Seeded::NoPrincipalAncestors,
     Seeded::NoResourceAncestors,
     Seeded::NoUnscopedPrincipal,
@@ -64,6 +67,7 @@ pub(super) fn seed_keys(
     match seeded {
         Some(Seeded::NoPrincipalAncestors) => principals.truncate(3),
         Some(Seeded::NoResourceAncestors) => resources.truncate(3),
+        Some(Seeded::NoPrincipalTypes) if principals.len() > 1 => drop(principals.remove(1)),
         Some(Seeded::NoUnscopedPrincipal) => drop(principals.remove(0)),
         Some(Seeded::NoUnscopedResource) => drop(resources.remove(0)),
         _ => {}
