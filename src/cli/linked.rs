@@ -51,7 +51,7 @@ pub fn policy_check(out: &mut Out, flags: &PolicyCheck) -> Verdict {
             match out.format {
                 OutputFormat::Table => {
                     for warning in bundle.warnings().iter().chain(&lints) {
-                        out.say(&format!("warning: {}", told(warning)));
+                        format!("warning: {}", told(warning)).lines().for_each(|line| out.say(line));
                     }
                     out.say(&format!("{} pairs of routes overlap; the leftmost literal wins:", overlaps.len()));
                     overlaps.iter().for_each(|line| out.say(&format!("  {line}")));

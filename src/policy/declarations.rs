@@ -179,7 +179,9 @@ impl Declarations {
                 let message = format!("the action `{name}` is declared twice (before in {before})");
                 let help = "a route's action has one route; give this one a name of its own";
                 faults.push(Diagnostic::at(file, text, at, &message).with_help(help));
+                return false;
             }
+            true
         };
         for spanned in routes.routes {
             let at = spanned.span().start;
@@ -194,7 +196,9 @@ impl Declarations {
             };
             let action = own.unwrap_or(self.actions.len());
             if own.is_none() {
-                declare(&route.action, at, faults);
+                if !declare(&route.action, at, faults) {
+                    continue;
+                }
                 let resources: Vec<String> = match &target {
                     Target::Account => vec!["Account".into()],
                     Target::User => vec!["User".into()],
@@ -224,7 +228,9 @@ impl Declarations {
                 faults.push(Diagnostic::at(file, text, at, &message).with_help("keep one of the two declarations"));
                 continue;
             }
-            declare(&action.name, at, faults);
+            if !declare(&action.name, at, faults) {
+                continue;
+            }
             let resources = vec![action.resource];
             self.actions.push(ActionDeclaration::generated(action.name, action.groups, resources, action.anonymous));
         }

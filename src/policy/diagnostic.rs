@@ -33,6 +33,10 @@ pub struct Excerpt {
 /// Longer lines are shown without an excerpt.
 const LONGEST_LINE: usize = 400;
 
+/// What to write instead of a chain of entities.
+const TOO_DEEP: &str = "read attributes of principal, resource and what the context names; an entity that one of them \
+    names may be compared, not looked into";
+
 impl Diagnostic {
     /// The file as a whole.
     pub(super) fn file(file: &str, message: &str) -> Self {
@@ -132,7 +136,8 @@ impl Diagnostic {
         let label = error.labels().and_then(|mut labels| labels.next());
         let detail = label.as_ref().and_then(|label| label.label()).map_or(String::new(), |text| format!(": {text}"));
         let message = format!("{}{detail}", causes(error));
-        let help = error.help().map(|help| help.to_string());
+        let deep = message.contains("exceeds the maximum allowed level").then(|| TOO_DEEP.to_owned());
+        let help = error.help().map(|help| help.to_string()).or(deep);
         let base = match label {
             Some(label) if !text.is_empty() => {
                 let words = text.get(label.offset()..label.offset() + label.len());

@@ -47,6 +47,8 @@ impl Bundle {
         let fragments = read_fragments(&files, &mut faults);
         let own: Vec<_> = fragments.iter().flat_map(|(_, json)| schema::own_actions(json)).collect();
         let (declarations, declared) = Declarations::read(&files, &own);
+        // What could not be declared is then missing from the schema, too: that is no second fault.
+        let whole = declared.is_empty();
         faults.extend(declared);
         let (policies, read) = policies::read(&files);
         faults.extend(read);
@@ -62,7 +64,10 @@ impl Bundle {
         let text = schema_text(&files, &declarations);
         let fragments = fragments.into_iter().map(|(fragment, _)| fragment).collect();
         let read = read_schema(fragments, &declarations, &text, &files, &mut faults);
-        let Some((schema, json)) = read else { return Err(in_order(faults)) };
+        let Some((schema, json)) = read else {
+            faults.retain(|fault| whole || fault.line > 0);
+            return Err(in_order(faults));
+        };
         let (errors, warnings) = validate(schema.clone(), &policies, &files);
         faults.extend(errors);
         let mut declared = Declared::read(&json);

@@ -18,6 +18,7 @@ mod dialects;
 mod fuzz_corpus;
 mod house;
 mod model;
+mod operator_edits;
 mod policy_faults;
 mod readme;
 mod reload;

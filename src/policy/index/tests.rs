@@ -1,6 +1,7 @@
 //! The index against plain Cedar: random policies, random questions, the same verdict, determining policies and errors.
 //!
-//! `CEDARGATE_INDEX_QUESTIONS` and `CEDARGATE_INDEX_SEED` run the long form (the door comment of `tests/it/index.rs`).
+//! The long form, with the shares and the seed printed:
+//! `CEDARGATE_INDEX_QUESTIONS=1000000 CEDARGATE_INDEX_SEED=7 cargo test --release --lib the_index_answers -- --nocapture`
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panic")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
