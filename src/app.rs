@@ -6,7 +6,9 @@
 
 pub mod demo;
 mod files;
+mod keys;
 pub mod policy;
+mod provisioning;
 mod tls;
 
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::authz::{Authz, AuthzConfig};
 use crate::clock::Sources;
-use crate::config::{Config, IssuerKeys, StoreLocation};
+use crate::config::{Config, StoreLocation};
 use crate::directory::Directory;
 use crate::gate::Gate;
 use crate::gate::authzen::AuthZen;
@@ -25,12 +27,10 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::{EventRetention, Scim, Standing};
+use crate::scim::{EventRetention, Scim};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
-use crate::telemetry::metrics::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 use crate::telemetry::{Health, LogGuard, Metrics};
-use crate::token::{IssuerConfig, Verifier};
 
 pub use files::Addresses;
 
@@ -106,15 +106,17 @@ pub struct App {
     watch: crate::config::PolicyWatch,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
-    certificates: Arc<tls::Certificates>,
+    keys: keys::Keeping,
     scim: Arc<Scim>,
+    certificates: Arc<tls::Certificates>,
 }
 
 impl App {
     /// Builds everything from the settings. Blocking work happens on the calling thread; call it once, at start.
     pub fn build(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let Seams { sources, apply, metrics } = seams;
-        let verifier = Arc::new(verifier(config)?);
+        let (verifier, key_places) = keys::load(config, &*sources.clock)?;
+        let verifier = Arc::new(verifier);
         let certificates = Arc::new(tls::Certificates::load(config)?);
         let source = policy::source(config.policies.as_deref());
         let bundle = policy::load_and_try(&source)?;
@@ -129,6 +131,7 @@ impl App {
             strict_hosts: config.decision.strict_hosts,
             self_check_every: config.decision.self_check_every,
         };
+        let keys = keys::Keeping::new(Arc::clone(&verifier), key_places, Arc::clone(&sources.clock));
         let authz =
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
@@ -142,8 +145,9 @@ impl App {
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
         let scim = Arc::new(scim.counted_by(Arc::clone(&metrics)).retaining(retention));
-        metrics.provisioning(figures(&scim));
-        let health = Arc::new(health(&authz, &reloader, &certificates, &integrity, &scim));
+        metrics.provisioning(provisioning::figures(&scim));
+        let health = health(&authz, &reloader, &integrity, &scim);
+        let health = Arc::new(keys.concern(certificates.concern(health)));
         if config.gate.credentials.is_empty() {
             tracing::warn!(
                 gate = addresses.gate,
@@ -177,8 +181,9 @@ impl App {
             fatal,
             integrity,
             reloader,
-            certificates,
+            keys,
             scim,
+            certificates,
         })
     }
 
@@ -199,21 +204,8 @@ impl App {
 
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
-        let Self {
-            addresses,
-            data,
-            listeners,
-            health,
-            store,
-            fatal,
-            integrity,
-            reloader,
-            certificates,
-            scim,
-            authz,
-            watch,
-            ..
-        } = self;
+        let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, .. } = self;
+        let Self { certificates, keys, scim, authz, watch, .. } = self;
         // An alarm of an earlier process stands on, before anybody can ask.
         scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
@@ -238,6 +230,7 @@ impl App {
             .spawn(move || Authz::check_samples(&checked))
             .map_err(|error| StartError::Internal(error.to_string()))?;
         drop(authz);
+        let keys = keys.spawn();
         let renewing = tokio::spawn(tls::keep_renewing(certificates));
         let failed = tokio::select! {
             () = stop => false,
@@ -257,29 +250,10 @@ impl App {
             watching.abort();
         }
         renewing.abort();
+        keys.abort();
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }
-}
-
-fn verifier(config: &Config) -> Result<Verifier, StartError> {
-    let mut issuers = Vec::new();
-    for issuer in &config.issuers {
-        let IssuerKeys::File(jwks_file) = &issuer.keys else {
-            let message =
-                format!("token issuer `{}`: keys by address are not fetched yet; use jwks_file", issuer.issuer);
-            return Err(StartError::Config(message));
-        };
-        issuers.push(IssuerConfig {
-            issuer: issuer.issuer.clone(),
-            audiences: issuer.audiences.clone(),
-            algorithms: issuer.algorithms.clone(),
-            jwks_file: jwks_file.clone(),
-            claim: issuer.subject.clone(),
-        });
-    }
-    Verifier::new(&issuers)
-        .map_err(|faults| StartError::Config(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 fn open_ledger(
@@ -340,37 +314,17 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
 fn health(
     authz: &Arc<Authz>,
     reloader: &Arc<policy::Reloader>,
-    certificates: &Arc<tls::Certificates>,
     integrity: &Arc<Mutex<Result<(), String>>>,
     scim: &Arc<Scim>,
 ) -> Health {
-    let (reloader, certificates) = (Arc::clone(reloader), Arc::clone(certificates));
-    let integrity = Arc::clone(integrity);
-    let scim = Arc::clone(scim);
+    let (reloader, integrity, scim) = (Arc::clone(reloader), Arc::clone(integrity), Arc::clone(scim));
     let authz = Arc::downgrade(authz);
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
         .concern("self-check", move || authz.upgrade().map_or(Ok(()), |authz| authz.self_check()))
-        .concern("certificates", move || certificates.last_refusal())
         .concern("provisioning", move || scim.concern())
-}
-
-/// The figures of connections, for `/metrics`.
-fn figures(scim: &Arc<Scim>) -> ProvisioningSource {
-    let scim = Arc::clone(scim);
-    Box::new(move || {
-        let one = |(connection, standing): (String, Standing)| ConnectionFigures {
-            connection,
-            requests: standing.counts.iter().map(|(class, count)| (class.name(), *count)).collect(),
-            last_success: standing.last_success,
-            failure_ratio: standing.failure_ratio(),
-            alarm: standing.alarm.is_some(),
-        };
-        let connections = scim.standings().into_iter().map(one).collect();
-        ProvisioningFigures { connections, lost_events: scim.lost_events() }
-    })
 }
 
 fn bind(config: &Config, certificates: &tls::Certificates) -> Result<Vec<Bound>, StartError> {

@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Decision, Question, Reason, Revision, Timestamp};
+use crate::domain::{Decision, Question, Reason, Revision, Subject, Timestamp};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
-use crate::token::Verifier;
+use crate::token::{NewerKeys, Verifier};
 use cache::DecisionCache;
 
 pub use search::{Found, Page};
@@ -138,6 +138,15 @@ impl Authz {
     /// Answers one question on the present state.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         self.view().decide(question)
+    }
+
+    /// Something to wait for before a question about this subject is asked once more: the keys of its token's issuer
+    /// that may be on their way. `None` where waiting would not help. See [`Verifier::newer_keys`].
+    pub fn newer_keys(&self, subject: &Subject<'_>) -> Option<NewerKeys> {
+        match subject {
+            Subject::Authorization(header) => self.verifier.newer_keys(header, self.clock.now()),
+            Subject::User(_) | Subject::Id(_) | Subject::Claims(_) | Subject::Principal(_) | Subject::Entity(_) => None,
+        }
     }
 
     /// A new id for a decision: sorts by time, unique in the fleet.

@@ -11,6 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod token;
 mod value;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress, TlsFiles};
 use crate::telemetry::LogConfig;
+use crate::token::TokenConfig;
 
 /// Everything that can be set, checked.
 #[derive(Clone, Debug)]
@@ -43,8 +45,8 @@ pub struct Config {
     pub gate: GateConfig,
     /// `decision`: how questions are answered.
     pub decision: DecisionConfig,
-    /// `token.issuers`: whose tokens are believed.
-    pub issuers: Vec<Issuer>,
+    /// `token`: whose tokens are believed, and whom credentials name.
+    pub tokens: TokenConfig,
     /// `log`.
     pub log: LogConfig,
     settings: Vec<Setting>,
@@ -126,30 +128,6 @@ pub struct DecisionConfig {
     pub strict_hosts: bool,
     /// `decision.self_check_every`: one decision in so many is compared with plain Cedar's; 0: none.
     pub self_check_every: u64,
-}
-
-/// One issuer of tokens (`[[token.issuers]]`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    /// `issuer`: the exact `iss` claim.
-    pub issuer: String,
-    /// `audiences`: the `aud` claims that are meant for us; at least one.
-    pub audiences: Vec<String>,
-    /// `algorithms`: asymmetric ones only; at least one.
-    pub algorithms: Vec<String>,
-    /// `jwks_file` or `jwks_url`: the keys.
-    pub keys: IssuerKeys,
-    /// `subject`: the claim that names the person.
-    pub subject: String,
-}
-
-/// Where an issuer's keys come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IssuerKeys {
-    /// A JWKS file.
-    File(PathBuf),
-    /// A JWKS address, https.
-    Url(String),
 }
 
 /// The command line's say; it wins over the environment and the file.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question, Revision};
+use crate::domain::{Decision, Question, Reason, Revision};
 use crate::http::{Answer, Handling, Method, Refusal, Request, Response, Router, later};
 use answer::{Judged, verdict_name};
 use credentials::{Dialect, GateConfig, Manner};
@@ -80,10 +80,18 @@ impl Gate {
         later(move |request| -> Answer { Box::pin(dialect(Arc::clone(&gate), request)) })
     }
 
-    /// Decides, waiting a little for a revision that is still on its way.
+    /// Decides, waiting a little for a revision or for an issuer's keys that are still on their way.
     async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         self.catch_up(question.least_revision).await;
-        self.authz.decide(question)
+        let mut decision = self.authz.decide(question);
+        // Once for a fetch that was under way, which may have begun too early, and once for one of its own.
+        for _ in 0..2 {
+            let refused = decision.as_ref().is_ok_and(|decision| decision.reason == Reason::Unauthenticated);
+            let Some(newer) = refused.then(|| self.authz.newer_keys(&question.subject)).flatten() else { break };
+            newer.await;
+            decision = self.authz.decide(question);
+        }
+        decision
     }
 
     /// Waits a little for a revision that is still on its way.
@@ -101,11 +109,11 @@ impl Gate {
     }
 
     /// Decides on what a gateway asks about, and says whom it is about.
-    fn judge(&self, dialect: Dialect, manner: &Manner, original: &Original<'_>) -> Result<Judged, Refusal> {
+    async fn judge(&self, dialect: Dialect, manner: &Manner, original: &Original<'_>) -> Result<Judged, Refusal> {
         let question = original.question(manner.channel);
-        let view = self.authz.view();
-        let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
-        let judged = Judged { decision, id: self.authz.decision_id(), person: view.person_named(question.subject) };
+        let decision = self.decide(&question).await.map_err(|failure| refuse(&failure))?;
+        let person = self.authz.view().person_named(question.subject);
+        let judged = Judged { decision, id: self.authz.decision_id(), person };
         tracing::debug!(
             dialect = dialect.name(),
             method = original.method,
@@ -132,52 +140,55 @@ async fn authorize_batch(gate: Arc<Gate>, request: Request) -> Response {
 }
 
 async fn opa(gate: Arc<Gate>, request: Request) -> Response {
-    let answer = || -> Result<Response, Refusal> {
+    let answer = async {
         let manner = gate.admit(Dialect::Opa, &request)?;
         let body = json::parse(&request.body)?;
         let asks = opa::read(&body, manner)?;
-        Ok(opa::write(&asks, &gate.judge(Dialect::Opa, manner, &asks.original())?))
+        Ok(opa::write(&asks, &gate.judge(Dialect::Opa, manner, &asks.original()).await?))
     };
-    answer().unwrap_or_else(|refusal| opa::refuse(&refusal))
+    answer.await.unwrap_or_else(|refusal: Refusal| opa::refuse(&refusal))
 }
 
 async fn forward_auth(gate: Arc<Gate>, request: Request) -> Response {
-    let judge = || -> Result<Judged, Refusal> {
+    let answer = async {
         let manner = gate.admit(Dialect::ForwardAuth, &request)?;
-        gate.judge(Dialect::ForwardAuth, manner, &forward_auth::read(&request, manner)?)
+        let original = forward_auth::read(&request, manner)?;
+        Ok(forward_auth::write(&gate.judge(Dialect::ForwardAuth, manner, &original).await?))
     };
-    judge().map_or_else(|refusal| forward_auth::refuse(&refusal), |judged| forward_auth::write(&judged))
+    answer.await.unwrap_or_else(|refusal: Refusal| forward_auth::refuse(&refusal))
 }
 
 async fn auth_request(gate: Arc<Gate>, request: Request) -> Response {
-    let judge = || -> Result<Judged, Refusal> {
+    let answer = async {
         let manner = gate.admit(Dialect::AuthRequest, &request)?;
-        gate.judge(Dialect::AuthRequest, manner, &auth_request::read(&request, manner)?)
+        let original = auth_request::read(&request, manner)?;
+        Ok(auth_request::write(&gate.judge(Dialect::AuthRequest, manner, &original).await?))
     };
-    judge().map_or_else(|refusal| auth_request::refuse(&refusal), |judged| auth_request::write(&judged))
+    answer.await.unwrap_or_else(|refusal: Refusal| auth_request::refuse(&refusal))
 }
 
 async fn envoy_http(gate: Arc<Gate>, request: Request) -> Response {
-    let judge = || -> Result<Judged, Refusal> {
+    let answer = async {
         let manner = gate.admit(Dialect::EnvoyHttp, &request)?;
         let target = match &request.query {
             Some(query) => format!("{}?{query}", request.path),
             None => request.path.clone(),
         };
-        gate.judge(Dialect::EnvoyHttp, manner, &envoy_http::read(&request, &target, manner)?)
+        let original = envoy_http::read(&request, &target, manner)?;
+        Ok(envoy_http::write(&gate.judge(Dialect::EnvoyHttp, manner, &original).await?, &gate.config))
     };
-    judge().map_or_else(|refusal| envoy_http::refuse(&refusal), |judged| envoy_http::write(&judged, &gate.config))
+    answer.await.unwrap_or_else(|refusal: Refusal| envoy_http::refuse(&refusal))
 }
 
 async fn envoy_grpc(gate: Arc<Gate>, request: Request) -> Response {
-    let answer = || -> Result<Response, Refusal> {
+    let answer = async {
         let manner = gate.admit(Dialect::EnvoyGrpc, &request)?;
         let check = envoy_grpc::parse(&request)?;
-        let headers = envoy_grpc::headers(&check)?;
-        let judged = gate.judge(Dialect::EnvoyGrpc, manner, &envoy_grpc::read(&check, &headers, manner)?)?;
-        Ok(envoy_grpc::write(&judged, &headers, &gate.config))
+        let (headers, claims) = (envoy_grpc::headers(&check)?, envoy_grpc::claims(&check, manner));
+        let original = envoy_grpc::read(&check, &headers, claims.as_deref(), manner)?;
+        Ok(envoy_grpc::write(&gate.judge(Dialect::EnvoyGrpc, manner, &original).await?, &headers, &gate.config))
     };
-    answer().unwrap_or_else(|refusal| envoy_grpc::refuse(&refusal))
+    answer.await.unwrap_or_else(|refusal: Refusal| envoy_grpc::refuse(&refusal))
 }
 
 /// A failure as every dialect starts from it.

@@ -6,10 +6,12 @@
 //! knows nothing of the rest. This room knows no policies, no gateways and no SQL.
 
 pub mod alarm;
+mod bulk;
 mod caller;
 pub mod connection;
 mod content;
 pub mod conversation;
+mod cursor;
 mod discovery;
 pub mod error;
 mod event;
@@ -25,6 +27,7 @@ mod query;
 mod rate;
 mod respond;
 pub mod schema;
+mod search;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -47,7 +50,9 @@ pub use undo::{Since, Undone};
 pub use watch::{OutcomeClass, Risk, Standing};
 
 use self::caller::Caller;
+use self::cursor::Cursors;
 use self::event::Waiting;
+use self::list::Span;
 use self::respond::failure;
 use self::schema::{ResourceKind, Schemas};
 use self::watch::Watch;
@@ -73,6 +78,7 @@ pub struct Scim {
     stripes: Vec<Mutex<()>>,
     /// Held while a group joins a group, so that two joins cannot close a ring together.
     nesting: Mutex<()>,
+    cursors: Cursors,
     metrics: Option<Arc<Metrics>>,
     watch: Arc<Watch>,
     waiting: Waiting,
@@ -85,8 +91,11 @@ impl Operation {
         match self {
             Self::Create(ResourceKind::User) => "create user",
             Self::Create(ResourceKind::Group) => "create group",
-            Self::List(ResourceKind::User) => "list users",
-            Self::List(ResourceKind::Group) => "list groups",
+            Self::List(Span::Type(ResourceKind::User)) | Self::Search(Span::Type(ResourceKind::User)) => "list users",
+            Self::List(Span::Type(ResourceKind::Group)) | Self::Search(Span::Type(ResourceKind::Group)) => {
+                "list groups"
+            }
+            Self::List(Span::Root) | Self::Search(Span::Root) => "list all",
             Self::Read(ResourceKind::User) => "get user",
             Self::Read(ResourceKind::Group) => "get group",
             Self::Replace(ResourceKind::User) => "put user",
@@ -95,10 +104,11 @@ impl Operation {
             Self::Patch(ResourceKind::Group) => "patch group",
             Self::Delete(ResourceKind::User) => "delete user",
             Self::Delete(ResourceKind::Group) => "delete group",
+            Self::Bulk => "bulk",
             Self::ServiceProviderConfig | Self::ResourceTypes | Self::ResourceType | Self::Schemas | Self::Schema => {
                 "discovery"
             }
-            Self::NotAllowed(_) | Self::NotImplemented | Self::Unknown => "other",
+            Self::NotAllowed(_) | Self::NotImplemented | Self::Me | Self::Unknown => "other",
         }
     }
 }
@@ -107,11 +117,13 @@ impl Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Create(ResourceKind),
-    List(ResourceKind),
+    List(Span),
+    Search(Span),
     Read(ResourceKind),
     Replace(ResourceKind),
     Patch(ResourceKind),
     Delete(ResourceKind),
+    Bulk,
     ServiceProviderConfig,
     ResourceTypes,
     ResourceType,
@@ -121,6 +133,8 @@ enum Operation {
     NotAllowed(&'static str),
     /// A part of SCIM that is not there yet.
     NotImplemented,
+    /// The caller's own resource: a connection has none.
+    Me,
     /// Nothing is there.
     Unknown,
 }
@@ -150,6 +164,7 @@ impl Scim {
     /// The service on a store. `base_url` is the public URL of the front listener, without a path; it is never
     /// taken from a request.
     pub fn new(store: Arc<dyn Store>, schemas: Schemas, sources: Sources, base_url: &str) -> Self {
+        let cursors = Cursors::new(&*sources.random);
         Self {
             store,
             schemas,
@@ -157,6 +172,7 @@ impl Scim {
             base_url: base_url.trim_end_matches('/').to_owned(),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             nesting: Mutex::new(()),
+            cursors,
             metrics: None,
             watch: Arc::default(),
             waiting: Waiting::default(),
@@ -180,8 +196,8 @@ impl Scim {
     /// answered here, too, so that nobody learns anything without a token.
     pub fn router(self: &Arc<Self>) -> Router {
         use Operation::{
-            Create, Delete, List, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType, ResourceTypes,
-            Schema, Schemas, ServiceProviderConfig, Unknown,
+            Bulk, Create, Delete, List, Me, NotAllowed, NotImplemented, Patch, Read, Replace, ResourceType,
+            ResourceTypes, Schema, Schemas, Search, ServiceProviderConfig, Unknown,
         };
         let on = |operation| self.handling(operation);
         let mut router = Router::new();
@@ -191,7 +207,7 @@ impl Scim {
         ];
         for (kind, many, one) in types {
             router = router
-                .route(Method::GET, many, on(List(kind)))
+                .route(Method::GET, many, on(List(Span::Type(kind))))
                 .route(Method::POST, many, on(Create(kind)))
                 .any(many, on(NotAllowed("GET, POST")))
                 .route(Method::GET, one, on(Read(kind)))
@@ -210,21 +226,25 @@ impl Scim {
         for (template, operation) in discovery {
             router = router.route(Method::GET, template, on(operation)).any(template, on(NotAllowed("GET")));
         }
-        let later = [
-            "/scim/v2/Me",
-            "/scim/v2/Bulk",
-            "/scim/v2/.search",
-            "/scim/v2/Users/.search",
-            "/scim/v2/Groups/.search",
-            "/scim/v2/Roles",
-            "/scim/v2/Entitlements",
+        let searches = [
+            ("/scim/v2/Users/.search", Span::Type(ResourceKind::User)),
+            ("/scim/v2/Groups/.search", Span::Type(ResourceKind::Group)),
+            ("/scim/v2/.search", Span::Root),
         ];
+        for (template, span) in searches {
+            router = router.route(Method::POST, template, on(Search(span))).any(template, on(NotAllowed("POST")));
+        }
+        let later = ["/scim/v2/Roles", "/scim/v2/Entitlements"];
         for template in later {
             router = router.any(template, on(NotImplemented));
         }
         router
+            .route(Method::POST, "/scim/v2/Bulk", on(Bulk))
+            .any("/scim/v2/Bulk", on(NotAllowed("POST")))
+            .any("/scim/v2/Me", on(Me))
             .prefix("/scim/v2/", on(Unknown))
-            .any("/scim/v2", on(Unknown))
+            .route(Method::GET, "/scim/v2", on(List(Span::Root)))
+            .any("/scim/v2", on(NotAllowed("GET")))
             .ignore_case("/scim/v2/")
             .refusals("/scim/v2", respond::renderer())
     }
@@ -277,14 +297,16 @@ impl Scim {
         match operation {
             Operation::Create(User) => self.post_user(caller, request).await,
             Operation::Create(Group) => self.post_group(caller, request).await,
-            Operation::List(kind) => self.list(caller, kind, request).await,
-            Operation::Read(kind) => self.read(caller, kind, request).await,
             Operation::Replace(User) => self.put_user(caller, request).await,
             Operation::Replace(Group) => self.put_group(caller, request).await,
             Operation::Patch(User) => self.patch_user_request(caller, request).await,
             Operation::Patch(Group) => self.patch_group(caller, request).await,
             Operation::Delete(User) => self.delete_user(caller, request).await,
             Operation::Delete(Group) => self.delete_group(caller, request).await,
+            Operation::Bulk => self.bulk(caller, request).await,
+            Operation::List(span) => self.list(caller, span, request).await,
+            Operation::Search(span) => self.search(caller, span, request).await,
+            Operation::Read(kind) => self.read(caller, kind, request).await,
             Operation::ServiceProviderConfig => self.service_provider_config(request),
             Operation::ResourceTypes => self.resource_types(request),
             Operation::ResourceType => self.resource_type(request),
@@ -293,6 +315,9 @@ impl Scim {
             Operation::NotAllowed(allow) => {
                 Err(ScimError::method_not_allowed(format!("this endpoint takes {allow} only")))
             }
+            Operation::Me => Err(ScimError::not_implemented(
+                "a connection's token stands for an identity provider, not for a person, so there is no /Me; use /Users",
+            )),
             Operation::NotImplemented => Err(ScimError::not_implemented(
                 "this server does not have this part of SCIM yet; use /Users and /Groups",
             )),

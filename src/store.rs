@@ -23,6 +23,7 @@
 pub mod events;
 mod limits;
 pub mod memory;
+mod search;
 pub mod sqlite;
 
 use std::future::Future;
@@ -32,7 +33,8 @@ use std::sync::Arc;
 use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
 pub use events::{Event, EventQuery, LoggedEvent, Retention};
-pub use limits::{MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+pub use limits::{MAX_ABOVE, MAX_DEPTH, MAX_STEPS, MAX_TERMS};
+pub use search::{Above, Found, Page, Position};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -305,17 +307,6 @@ pub enum Predicate {
     HasGroups,
 }
 
-/// Which part of the result is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// How many to leave out at the beginning.
-    pub offset: u64,
-    /// How many at most.
-    pub count: u64,
-    /// Only resources whose number is greater: the key of cursor paging, for unsorted queries.
-    pub after: Option<Number>,
-}
-
 /// A search over one kind within one organization.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -335,15 +326,6 @@ pub struct Query {
 
 /// A member as listings show it: its number, kind and id.
 pub type Member = (Number, Kind, String);
-
-/// What a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The part that was asked for.
-    pub records: Vec<Record>,
-    /// How many there are in all, whatever the page.
-    pub total: u64,
-}
 
 /// Where the ledger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -438,6 +420,10 @@ pub trait Store: Send + Sync {
 
     /// The groups that this resource is a direct member of, by number.
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// Every group that each of these is in, directly or through other groups, by one read however many they are. By
+    /// member, the direct ones first, then by number. At most [`MAX_ABOVE`].
+    fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>>;
 
     /// Which of these are direct members of the group, in the order given.
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>>;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::StartError;
 use crate::config::Config;
 use crate::http::server::Tls;
+use crate::telemetry::Health;
 
 /// How often the files are looked at, besides at each SIGHUP: what renews certificates seldom sends signals.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -35,8 +36,13 @@ impl Certificates {
         self.listeners.iter().find(|(name, _)| *name == listener).map(|(_, tls)| Arc::clone(tls))
     }
 
-    /// Why the newest files do not serve, where they do not.
-    pub(super) fn last_refusal(&self) -> Result<(), String> {
+    /// New certificates that cannot serve are told with the health; the earlier ones serve on meanwhile.
+    pub(super) fn concern(self: &Arc<Self>, health: Health) -> Health {
+        let certificates = Arc::clone(self);
+        health.concern("certificates", move || certificates.last_refusal())
+    }
+
+    fn last_refusal(&self) -> Result<(), String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

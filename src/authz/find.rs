@@ -7,7 +7,7 @@ use super::{PersonName, View};
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
-use crate::token::Identity;
+use crate::token::{CredentialFault, Identity, NamedBy};
 
 /// What the question is about, found in the catalogue.
 pub(super) struct Found<'a> {
@@ -51,10 +51,6 @@ pub(super) struct Denied {
 
 pub(super) fn denied(reason: Reason, message: impl Into<String>) -> Denied {
     Denied { reason, message: message.into() }
-}
-
-fn unknown(what: &str) -> Denied {
-    denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"))
 }
 
 /// Finds action and target of what is asked.
@@ -119,49 +115,36 @@ impl View<'_> {
     }
 
     fn asking<'a>(&'a self, subject: Subject<'a>, action: &Action, now: Timestamp) -> Result<Who<'a>, Denied> {
+        let unknown = |what: &str| denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"));
         let bundle = &self.serving.bundle;
-        if let Subject::Entity(name) = subject
-            && let Some(kind) = bundle.entity_type(name.kind).filter(|kind| !bundle.from_directory(kind))
-        {
-            let admitted = bundle.admits(kind, name.id).then_some(Who::Entity(EntityName { kind, ..name }));
-            return admitted.ok_or_else(|| unknown("of this type and id"));
-        }
-        if action.principals.iter().any(|kind| bundle.from_directory(kind)) {
-            return self.person(subject, now).map(Who::Person);
-        }
-        let own = |name: &str| self.own(name, action).map(Who::Entity);
-        match subject {
-            Subject::User(name) | Subject::Id(name) => own(name).ok_or_else(|| unknown("of this name")),
-            Subject::Authorization(header) => {
-                own(&self.verified(header, now)?).ok_or_else(|| unknown("named by this credential"))
+        let people = action.principals.iter().any(|kind| bundle.from_directory(kind));
+        let person = match subject {
+            Subject::User(name) if people => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
+            Subject::Id(id) if people => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
+            Subject::User(name) | Subject::Id(name) => {
+                return self.own(name, action).map(Who::Entity).ok_or_else(|| unknown("of this name"));
             }
-            Subject::Entity(_) => Err(unknown("of this type")),
-        }
-    }
-
-    /// The person of the directory whom a question means.
-    pub(super) fn person(&self, subject: Subject<'_>, now: Timestamp) -> Result<&Person, Denied> {
-        let found = match subject {
-            Subject::User(name) => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
-            Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
-            Subject::Authorization(header) => {
-                self.named(&self.verified(header, now)?).ok_or_else(|| unknown("named by this credential"))?
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
+                let identity = (self.identity(subject, now))
+                    .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
+                let known = if people {
+                    self.identified(&identity).map(|person| Who::Person(person))
+                } else {
+                    self.own(&identity.name, action).map(Who::Entity)
+                };
+                return known.ok_or_else(|| unknown("named by this credential"));
             }
-            Subject::Entity(name) => match self.serving.bundle.entity_type(name.kind) {
-                Some(kind) if &**kind == "User" && self.serving.bundle.from_directory(kind) => {
-                    self.named(name.id).ok_or_else(|| unknown("of this id or username"))?
+            Subject::Entity(name) => {
+                let kind = bundle.entity_type(name.kind).ok_or_else(|| unknown("of this type"))?;
+                if !bundle.from_directory(kind) {
+                    let admitted = bundle.admits(kind, name.id).then_some(Who::Entity(EntityName { kind, ..name }));
+                    return admitted.ok_or_else(|| unknown("of this type and id"));
                 }
-                Some(_) | None => return Err(unknown("of this type")),
-            },
+                let person = if &**kind == "User" { self.named(name.id) } else { None };
+                person.ok_or_else(|| unknown("of this id or username"))?
+            }
         };
-        Ok(found)
-    }
-
-    /// The name that a credential proves.
-    fn verified(&self, header: &str, now: Timestamp) -> Result<String, Denied> {
-        let verified = self.authz.verifier.verify(header, now);
-        let Identity(name) = verified.map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-        Ok(name)
+        Ok(Who::Person(person))
     }
 
     /// Username and id of the person whom a subject names, where it names one.
@@ -170,9 +153,8 @@ impl View<'_> {
         let person = match subject {
             Subject::User(name) => self.snapshot.user(name)?,
             Subject::Id(id) => self.snapshot.user_by_id(id)?,
-            Subject::Authorization(header) => {
-                let Identity(name) = self.authz.verifier.verify(header, self.authz.clock.now()).ok()?;
-                self.named(&name)?
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
+                self.identified(&self.identity(subject, self.authz.clock.now()).ok()?)?
             }
             Subject::Entity(name) => {
                 let kind = bundle.entity_type(name.kind).filter(|kind| &***kind == "User")?;
@@ -183,6 +165,27 @@ impl View<'_> {
             }
         };
         Some(PersonName { username: person.username().to_owned(), id: person.id() })
+    }
+
+    /// Whom a credential names, once it is verified.
+    fn identity(&self, subject: Subject<'_>, now: Timestamp) -> Result<Identity, CredentialFault> {
+        let verifier = &self.authz.verifier;
+        match subject {
+            Subject::Authorization(header) => verifier.verify(header, now),
+            Subject::Claims(claims) => verifier.identify(claims, now),
+            Subject::Principal(name) => verifier.identify_principal(name),
+            Subject::User(_) | Subject::Id(_) | Subject::Entity(_) => Err(CredentialFault::NotBearer),
+        }
+    }
+
+    /// The person whom a verified credential names, looked up anew each time: what was verified a moment ago grants
+    /// nothing to somebody who has gone since.
+    fn identified(&self, identity: &Identity) -> Option<&Arc<Person>> {
+        match &identity.by {
+            NamedBy::Username => self.snapshot.user(&identity.name),
+            NamedBy::Id => self.snapshot.user_by_id(&identity.name),
+            NamedBy::ExternalId { connection } => self.snapshot.user_by_external_id(connection, &identity.name),
+        }
     }
 
     /// The one listed entity of this id that may ask for the action.

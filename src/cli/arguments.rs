@@ -1,9 +1,12 @@
 //! The command line as types: verbs, flags, and what `--help` says of them.
 
+mod connection;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::connection::{AddConnection, Connection, Events, SetConnection};
 use super::exit;
 use super::output::OutputFormat;
 
@@ -106,6 +109,7 @@ Each line is one SCIM-shaped User or Group. Users are matched by userName, group
 
 Examples:
   cedargate import people.jsonl --organization acme
+  cedargate import people.jsonl --organization acme --failures left.jsonl
   some-export | cedargate import - --organization acme -o json > failed.jsonl";
 
 /// `ledger`
@@ -243,76 +247,6 @@ pub enum Account {
     },
 }
 
-/// Verbs of `connection`.
-#[derive(Debug, Subcommand)]
-pub enum Connection {
-    /// Add an identity provider; prints its token this once
-    Add(AddConnection),
-    /// List connections
-    List {
-        /// Only those of this organization
-        #[arg(long, value_name = "ID")]
-        organization: Option<String>,
-    },
-    /// Show one with its tokens, never their secrets
-    Show {
-        /// Its id
-        id: String,
-    },
-    /// Make another token to change over to; prints it this once
-    Rotate {
-        /// The connection's id
-        id: String,
-        /// When it ends, for example 2030-01-31T00:00:00Z
-        #[arg(long, value_name = "TIME")]
-        expires: Option<String>,
-    },
-    /// End a token at once
-    Revoke {
-        /// The connection's id
-        id: String,
-        /// The token's id
-        token: String,
-    },
-    /// Delete a connection; its tokens end at once, the people it brought stay
-    Delete {
-        /// Its id
-        id: String,
-        /// Yes, cut this identity provider off
-        #[arg(long, required = true)]
-        yes: bool,
-    },
-}
-
-/// Flags of `connection add`.
-#[derive(Debug, Args)]
-pub struct AddConnection {
-    /// The organization whose people it brings
-    #[arg(long, value_name = "ID")]
-    pub organization: String,
-    /// A name for people
-    #[arg(long)]
-    pub name: String,
-    /// Whose dialect it speaks: generic, strict, okta, entra, onelogin, jumpcloud
-    #[arg(long, default_value = "generic")]
-    pub profile: String,
-    /// It may make people Account Admins
-    #[arg(long)]
-    pub may_grant_admin: bool,
-    /// The only roles that it may give, separated by commas [default: all]
-    #[arg(long, value_name = "NAMES")]
-    pub roles: Option<String>,
-    /// The only accounts that it may give, separated by commas [default: all of the organization]
-    #[arg(long, value_name = "IDS")]
-    pub accounts: Option<String>,
-    /// What a changed userName does: alias or reject
-    #[arg(long, value_name = "WHAT")]
-    pub username_change: Option<String>,
-    /// It may set passwords
-    #[arg(long)]
-    pub password_sync: bool,
-}
-
 /// Verbs of `user`.
 #[derive(Debug, Subcommand)]
 pub enum User {
@@ -332,22 +266,23 @@ pub enum User {
     },
     /// Change what is given and keep the rest
     Set(SetUser),
-    /// End all access
+    /// End all access, as the identity provider does (`active`); it may give it back
     Deactivate {
         /// Username or SCIM id
         user: String,
     },
-    /// Give access back
-    Activate {
+    /// Give access back; an administrative lock stays
+    #[command(alias = "activate")]
+    Reactivate {
         /// Username or SCIM id
         user: String,
     },
-    /// Lock until somebody unlocks
+    /// Lock until an operator unlocks, whatever the identity provider says
     Lock {
         /// Username or SCIM id
         user: String,
     },
-    /// Unlock
+    /// Lift the lock; somebody deactivated stays so
     Unlock {
         /// Username or SCIM id
         user: String,
@@ -393,6 +328,12 @@ pub struct Import {
     /// The organization that the people and groups belong to
     #[arg(long, value_name = "ID")]
     pub organization: String,
+    /// Write the lines that failed into this file as they were, to be put right and imported alone
+    #[arg(long, value_name = "FILE")]
+    pub failures: Option<PathBuf>,
+    /// Begin behind so many lines: where an import that broke off said that it had got to
+    #[arg(long, value_name = "LINES", default_value_t = 0)]
+    pub skip: u64,
 }
 
 /// Verbs of `policy`.

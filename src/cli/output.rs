@@ -81,13 +81,6 @@ impl Out {
         let _gone = writeln!(self.talk, "{}", safe(text));
     }
 
-    /// One line of talk that the next one overwrites; only on a terminal.
-    pub fn progress(&mut self, text: &str) {
-        if self.terminal {
-            let _gone = write!(self.talk, "\r\x1b[K{}", safe(text)).and_then(|()| self.talk.flush());
-        }
-    }
-
     /// A table: the header in bold, the columns as wide as their widest cell.
     pub fn table(&mut self, header: &[&str], rows: &[Vec<String>]) {
         let text = render(header, rows, |cell| self.tone(Tone::Strong, cell));

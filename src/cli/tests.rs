@@ -257,7 +257,7 @@ fn people_are_imported_shown_and_changed() {
     assert_eq!(set["effective"]["accessMethods"], json!(["api", "dashboard"]));
     for (verb, member, value) in [
         ("deactivate", "active", "no"),
-        ("activate", "active", "yes"),
+        ("reactivate", "active", "yes"),
         ("lock", "locked", "yes"),
         ("unlock", "locked", "no"),
     ] {

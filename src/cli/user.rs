@@ -24,7 +24,7 @@ pub async fn user(session: &mut Session<'_>, verb: User) -> Verdict {
         User::Show { user } => session.show(&format!("{USERS}/{}", encoded(&user)), facts).await,
         User::Set(flags) => set(session, flags).await,
         User::Deactivate { user } => patch(session, &user, json!({"active": false})).await,
-        User::Activate { user } => patch(session, &user, json!({"active": true})).await,
+        User::Reactivate { user } => patch(session, &user, json!({"active": true})).await,
         User::Lock { user } => patch(session, &user, json!({"locked": true})).await,
         User::Unlock { user } => patch(session, &user, json!({"locked": false})).await,
     }

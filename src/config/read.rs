@@ -9,16 +9,12 @@ use super::reader::Reader;
 use super::source::Raw;
 use super::value::{self, Parsed};
 use super::{
-    Config, DecisionConfig, Faults, Issuer, IssuerKeys, Listener, Listeners, PolicyWatch, ScimConfig, StoreLocation,
-    UsernameChange,
+    Config, DecisionConfig, Faults, Listener, Listeners, PolicyWatch, ScimConfig, StoreLocation, UsernameChange,
 };
 use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
 use crate::telemetry::log::{LogConfig, LogFormat, check_filter};
-
-/// Algorithms that need no shared secret (RFC 7518 section 3.1, RFC 8037).
-const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 pub(super) fn config(mut reader: Reader) -> Result<Config, Faults> {
     let listeners = listeners(&mut reader);
@@ -37,10 +33,10 @@ pub(super) fn config(mut reader: Reader) -> Result<Config, Faults> {
         strict_hosts: reader.boolean("decision.strict_hosts", false),
         self_check_every: reader.number("decision.self_check_every", 1_000, 0, u64::MAX),
     };
-    let issuers = (0..reader.parts("token.issuers")).filter_map(|index| issuer(&mut reader, index)).collect();
+    let tokens = super::token::token(&mut reader);
     let log = log(&mut reader);
     let settings = reader.finish()?;
-    Ok(Config { listeners, data, store, policies, watch, scim, gate, decision, issuers, log, settings })
+    Ok(Config { listeners, data, store, policies, watch, scim, gate, decision, tokens, log, settings })
 }
 
 fn listeners(reader: &mut Reader) -> Listeners {
@@ -160,45 +156,6 @@ fn scim(reader: &mut Reader) -> ScimConfig {
         event_count: reader.number("scim.event_count", 100_000, 100, 100_000_000),
         event_days: u32::try_from(reader.number("scim.event_days", 90, 1, 3_650)).unwrap_or(u32::MAX),
     }
-}
-
-fn issuer(reader: &mut Reader, index: usize) -> Option<Issuer> {
-    let key = |name: &str| format!("token.issuers.{index}.{name}");
-    let some = |raw: &Raw| {
-        let list = value::texts(raw)?;
-        if list.is_empty() { Err("is empty; write at least one".to_owned()) } else { Ok(list) }
-    };
-    let algorithms = |raw: &Raw| {
-        let list = some(raw)?;
-        match list.iter().find(|name| !ALGORITHMS.contains(&name.as_str())) {
-            Some(name) => Err(format!("names {name}; write some of {}", ALGORITHMS.join(", "))),
-            None => Ok(list),
-        }
-    };
-    let https = |raw: &Raw| {
-        let url = value::text(raw)?;
-        if url.starts_with("https://") {
-            Ok(url)
-        } else {
-            Err("is not an https address; keys must not be forged on the way".to_owned())
-        }
-    };
-    let joined = |list: &Vec<String>| list.join(", ");
-    let name = reader.required(&key("issuer"), value::text, Clone::clone);
-    let audiences = reader.required(&key("audiences"), some, joined);
-    let algorithms = reader.required(&key("algorithms"), algorithms, joined);
-    let file = reader.optional_path(&key("jwks_file"));
-    let url = reader.optional(&key("jwks_url"), https, Clone::clone);
-    let subject = reader.text(&key("subject"), "sub");
-    let keys = match (file, url) {
-        (Some(file), None) => Some(IssuerKeys::File(file)),
-        (None, Some(url)) => Some(IssuerKeys::Url(url)),
-        (Some(_), Some(_)) | (None, None) => {
-            reader.fault(&format!("token.issuers.{index}"), "needs its keys from one place: jwks_file or jwks_url");
-            None
-        }
-    };
-    Some(Issuer { issuer: name?, audiences: audiences?, algorithms: algorithms?, keys: keys?, subject })
 }
 
 fn log(reader: &mut Reader) -> LogConfig {

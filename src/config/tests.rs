@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::Channel;
 use crate::gate::credentials::{CallerSource, Dialect};
+use crate::token::KeyPlace;
 
 fn load_all(file: &str, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Config, Faults> {
     let file = ConfigFile { name: "cedargate.toml".to_owned(), text: file.to_owned() };
@@ -184,8 +185,8 @@ fn limits_are_read_with_units() {
 fn issuers_are_complete_or_refused() {
     let complete = "[[token.issuers]]\nissuer = \"https://idp\"\naudiences = [\"a\"]\nalgorithms = [\"RS256\"]\njwks_url = \"https://idp/keys\"\n";
     let config = load(complete).unwrap();
-    assert_eq!(config.issuers[0].keys, IssuerKeys::Url("https://idp/keys".to_owned()));
-    assert_eq!(config.issuers[0].subject, "sub");
+    assert!(matches!(&config.tokens.issuers[0].keys, KeyPlace::Url { url, .. } if url == "https://idp/keys"));
+    assert_eq!(config.tokens.issuers[0].claim, "sub");
 
     let refused = |from: &str, to: &str| faults(&complete.replace(from, to));
     for symmetric in ["HS256", "none"] {

@@ -31,6 +31,10 @@ pub enum Subject<'a> {
     Id(&'a str),
     /// The caller's `Authorization` header, still to be verified.
     Authorization(&'a str),
+    /// The claims of a token, a JSON object as text, that a trusted gateway has verified. Never from a header.
+    Claims(&'a str),
+    /// A name in a client certificate that a trusted gateway, or this server itself, has verified.
+    Principal(&'a str),
     /// An entity of any type of the bundle's schema (AuthZEN). In the dashboard's bundle a `User` is found by id,
     /// username or login.
     Entity(EntityName<'a>),

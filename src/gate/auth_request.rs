@@ -8,7 +8,7 @@
 
 use super::answer::{self, Judged};
 use super::credentials::Manner;
-use super::original::{self, HeaderFault, Original};
+use super::original::{self, HeaderFault, Original, Vouched};
 use crate::http::{Refusal, Request, Response, StatusCode};
 
 const METHOD: &str = "x-original-method";
@@ -40,7 +40,7 @@ pub fn read<'a>(request: &'a Request, manner: &Manner) -> Result<Original<'a>, H
         method: original::method(METHOD, original::required(headers, METHOD)?)?,
         host,
         path,
-        caller: original::caller(headers, manner)?,
+        caller: original::caller(headers, manner, Vouched::default())?,
         request_id: original::request_id(headers),
     })
 }

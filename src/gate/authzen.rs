@@ -70,7 +70,8 @@ impl AuthZen {
             )
             .route(Method::GET, WELL_KNOWN, self.answered_now(metadata::configuration))
             .prefix(WELL_KNOWN_BELOW, self.answered_now(metadata::configuration))
-            .refusals("/access/", Arc::new(|refusal: &Refusal| render(refusal.clone())));
+            .refusals("/access/", Arc::new(|refusal: &Refusal| render(refusal.clone())))
+            .refusals(WELL_KNOWN, Arc::new(|refusal: &Refusal| render(refusal.clone())));
         [
             (SEARCH_SUBJECT, search::Kind::Subject),
             (SEARCH_RESOURCE, search::Kind::Resource),

@@ -22,13 +22,16 @@ use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 
 use super::answer::{self, Judged};
-use super::credentials::{GateConfig, Manner};
-use super::original::{self, HeaderFault, Original};
+use super::credentials::{CallerSource, GateConfig, Manner};
+use super::original::{self, HeaderFault, Original, Vouched};
 use crate::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use crate::http::{Body, Refusal, Request, Response, StatusCode};
 
 /// The method's path.
 pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// Where jwt_authn leaves what it has verified.
+const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
 const OK: i32 = 0;
 const UNAUTHENTICATED: i32 = 16;
@@ -74,11 +77,56 @@ pub fn headers(check: &CheckRequest) -> Result<HeaderMap, HeaderFault> {
     Ok(headers)
 }
 
-/// Reads the question out of the message and its [`headers`].
+/// The claims that jwt_authn has verified, as a JSON object, where this gateway's word counts for them.
+pub fn claims(check: &CheckRequest, manner: &Manner) -> Option<String> {
+    if !manner.caller.contains(&CallerSource::JwtMetadata) {
+        return None;
+    }
+    let metadata = attributes(check)?.metadata_context.as_ref()?.filter_metadata.get(JWT_AUTHN)?;
+    // Envoy keeps the payload under a name of its configuration. More than one provider's would be two callers.
+    let mut payloads = metadata.fields.values().filter_map(|value| match &value.kind {
+        Some(Kind::StructValue(payload)) if payload.fields.contains_key("iss") => Some(payload),
+        _ => None,
+    });
+    match (payloads.next(), payloads.next()) {
+        (Some(payload), None) => Some(json_object(payload).to_string()),
+        _ => None,
+    }
+}
+
+fn json_object(payload: &Struct) -> serde_json::Value {
+    payload.fields.iter().map(|(name, value)| (name.clone(), json(value))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Numbers of a `Struct` are doubles; whole ones become whole again, since claims such as `exp` are.
+fn json(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
+        Some(Kind::BoolValue(truth)) => (*truth).into(),
+        Some(Kind::StringValue(text)) => text.as_str().into(),
+        Some(Kind::NumberValue(number)) => whole(*number).map_or_else(|| (*number).into(), Into::into),
+        Some(Kind::ListValue(list)) => list.values.iter().map(json).collect::<Vec<_>>().into(),
+        Some(Kind::StructValue(inner)) => json_object(inner),
+    }
+}
+
+fn whole(number: f64) -> Option<i64> {
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and within 53 bits")]
+    let exact = number as i64;
+    (number.fract() == 0.0 && number.abs() <= LARGEST).then_some(exact)
+}
+
+/// Reads the question out of the message, its [`headers`] and its [`claims`].
 ///
 /// # Errors
 /// No HTTP request in it; a header that occurs twice, has a twin or cannot be read.
-pub fn read<'a>(check: &'a CheckRequest, headers: &'a HeaderMap, manner: &Manner) -> Result<Original<'a>, HeaderFault> {
+pub fn read<'a>(
+    check: &'a CheckRequest,
+    headers: &'a HeaderMap,
+    claims: Option<&'a str>,
+    manner: &Manner,
+) -> Result<Original<'a>, HeaderFault> {
     let http = http(check).ok_or(HeaderFault::Missing("attributes.request.http"))?;
     original::without_twins(headers.keys().map(HeaderName::as_str), &[], manner)?;
     let host = if http.host.is_empty() { None } else { Some(original::host(":authority", &http.host)?) };
@@ -86,9 +134,15 @@ pub fn read<'a>(check: &'a CheckRequest, headers: &'a HeaderMap, manner: &Manner
         method: original::method(":method", &http.method)?,
         host,
         path: &http.path,
-        caller: original::caller(headers, manner)?,
+        caller: original::caller(headers, manner, Vouched { principal: principal(check), claims })?,
         request_id: original::request_id(headers),
     })
+}
+
+/// The name in the client certificate that Envoy has verified.
+fn principal(check: &CheckRequest) -> Option<&str> {
+    let principal = attributes(check)?.source.as_ref()?.principal.as_str();
+    (!principal.is_empty()).then_some(principal)
 }
 
 fn attributes(check: &CheckRequest) -> Option<&AttributeContext> {
@@ -109,7 +163,7 @@ fn allowed(judged: &Judged, sent: &HeaderMap, config: &GateConfig) -> CheckRespo
     let identity = judged.identity();
     // Envoy removes after it has set: what is set stays out of the list, since setting overwrites the client's.
     let is_set = |name: &str| identity.iter().any(|(set, _)| *set == name);
-    let of_client = sent.keys().map(HeaderName::as_str).filter(|name| name.replace('_', "-").starts_with("cedargate-"));
+    let of_client = sent.keys().map(HeaderName::as_str).filter(|name| original::folded(name).starts_with("cedargate-"));
     let strip = config.strip_headers.iter().map(HeaderName::as_str);
     let remove = of_client.chain(answer::OVERRIDES).chain(strip).filter(|name| !is_set(name));
     let headers = identity.iter().map(|(name, value)| header(name, value)).collect();

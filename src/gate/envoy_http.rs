@@ -8,7 +8,7 @@
 
 use super::answer::{self, Judged};
 use super::credentials::{GateConfig, Manner};
-use super::original::{self, HeaderFault, Original};
+use super::original::{self, HeaderFault, Original, Vouched};
 use crate::http::header::{HeaderName, HeaderValue};
 use crate::http::{Refusal, Request, Response, StatusCode};
 
@@ -30,7 +30,7 @@ pub fn read<'a>(request: &'a Request, target: &'a str, manner: &Manner) -> Resul
         method: original::method(":method", request.method.as_str())?,
         host,
         path: target.strip_prefix(PREFIX).unwrap_or(""),
-        caller: original::caller(headers, manner)?,
+        caller: original::caller(headers, manner, Vouched::default())?,
         request_id: original::request_id(headers),
     })
 }

@@ -8,7 +8,7 @@
 
 use super::answer::{self, Judged};
 use super::credentials::Manner;
-use super::original::{self, HeaderFault, Original};
+use super::original::{self, HeaderFault, Original, Vouched};
 use crate::http::{Refusal, Request, Response, StatusCode};
 
 const METHOD: &str = "x-forwarded-method";
@@ -26,7 +26,7 @@ pub fn read<'a>(request: &'a Request, manner: &Manner) -> Result<Original<'a>, H
         method: original::method(METHOD, original::required(headers, METHOD)?)?,
         host: Some(original::host(HOST, original::required(headers, HOST)?)?),
         path: original::required(headers, URI)?,
-        caller: original::caller(headers, manner)?,
+        caller: original::caller(headers, manner, Vouched::default())?,
         request_id: original::request_id(headers),
     })
 }

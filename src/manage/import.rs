@@ -80,8 +80,10 @@ struct Waiting {
 enum Stop {
     /// Nobody reads the answer.
     Gone,
-    /// The input broke off, or the server cannot write.
+    /// The input broke off.
     Because(Refusal),
+    /// The server cannot write: so many lines are done.
+    Behind(u64, Refusal),
 }
 
 impl Import {
@@ -98,13 +100,20 @@ impl Import {
                     self.chunks.finish();
                 }
             }
-            Err(Stop::Because(refusal)) => {
-                let error = json!({"error": {"code": refusal.code, "message": refusal.message}});
-                if self.tell(&error).await.is_ok() {
-                    self.chunks.finish();
-                }
-            }
+            Err(Stop::Because(refusal)) => self.stop(&refusal, None).await,
+            Err(Stop::Behind(reached, refusal)) => self.stop(&refusal, Some(reached)).await,
             Err(Stop::Gone) => tracing::info!("nobody reads the answer of an import; stopped"),
+        }
+    }
+
+    /// `{"error": {"code", "message"}, "reached"?}`: the last line of an import that did not reach its end.
+    async fn stop(self, refusal: &Refusal, reached: Option<u64>) {
+        let mut answer = json!({"error": {"code": refusal.code, "message": refusal.message}});
+        if let (Some(reached), Some(members)) = (reached, answer.as_object_mut()) {
+            members.insert("reached".to_owned(), json!(reached));
+        }
+        if self.tell(&answer).await.is_ok() {
+            self.chunks.finish();
         }
     }
 
@@ -181,7 +190,7 @@ impl Import {
                 self.failed(line, &error.detail, &input).await?;
                 let message =
                     format!("the import stopped at line {line}: {}; run it again when that is over", error.detail);
-                return Err(Stop::Because(Refusal::unavailable("import-stopped", message)));
+                return Err(Stop::Behind(line - 1, Refusal::unavailable("import-stopped", message)));
             }
             Ok(Err(error)) => self.failed(line, &error.detail, &input).await?,
             Err(cause) => {

@@ -136,7 +136,8 @@ async fn empty(manage: &Manage, id: &str) -> Result<(), Refusal> {
     for kind in [Kind::Account, Kind::Connection, Kind::User, Kind::Group] {
         let page = Page { offset: 0, count: 1, after: None };
         let query = Query { kind, organization: Some(id.to_owned()), predicate: None, sort: None, page };
-        let total = manage.store.query(query).await.map_err(refused)?.total;
+        let found = manage.store.query(query).await.map_err(refused)?;
+        let total = found.total.unwrap_or(found.records.len() as u64);
         if total > 0 {
             owned.push(format!("{total} {}{}", kind.name(), if total == 1 { "" } else { "s" }));
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::http::header::HeaderValue;
 use crate::http::{self, Refusal, Request, Response, StatusCode};
-use crate::store::{Page, Record, StoreError};
+use crate::store::{Page, Position, Record, StoreError};
 
 /// The header in which every write names the revision that holds it.
 pub(crate) const REVISION: &str = "cedargate-revision";
@@ -147,7 +147,7 @@ pub(super) struct Listing {
 impl Listing {
     /// What to ask the store for: one more than the page holds, which tells whether another page follows.
     pub(super) fn page(self) -> Page {
-        Page { offset: 0, count: self.count + 1, after: self.after }
+        Page { offset: 0, count: self.count + 1, after: self.after.map(Position::from) }
     }
 
     /// `{"items", "next"}` of the records found with [`Self::page`].

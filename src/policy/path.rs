@@ -41,7 +41,7 @@ pub enum PathFault {
     /// `%` without two hexadecimal digits.
     #[error("the path holds a `%` that two hexadecimal digits do not follow")]
     BadEscape,
-    /// `%2f`, `%5c`, `%25`, `%00`, `%3b`, control characters.
+    /// `%2f`, `%5c`, `%25`, `%00`, `%3b`, control characters, and characters that some systems take for one of these.
     #[error("the path holds an encoded `/`, `\\`, `%`, `;` or control character")]
     EncodedDelimiter,
     /// `%c0%ae`: escapes that are not UTF-8, which a lenient reader may take for something else.
@@ -68,7 +68,7 @@ impl<'a> CanonicalPath<'a> {
                 match segment {
                     "" => return Err(PathFault::EmptySegment),
                     "." | ".." => return Err(PathFault::DotSegment),
-                    encoded if encoded.contains('%') && decode(encoded).is_none() => return Err(PathFault::NotUtf8),
+                    encoded if encoded.contains('%') => check_meaning(&decode(encoded).ok_or(PathFault::NotUtf8)?)?,
                     _ => {}
                 }
             }
@@ -113,6 +113,19 @@ const fn check_decoded(byte: u8) -> Result<(), PathFault> {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Err(PathFault::EncodedUnreserved),
         _ => Ok(()),
     }
+}
+
+/// Characters beyond ASCII that some systems turn into a delimiter: by compatibility normalisation (Unicode NFKC),
+/// by a best-fit code page, or by dropping what they do not know.
+const LOOKALIKES: &[char] = &[
+    '\u{2024}', '\u{2025}', '\u{2026}', '\u{2044}', '\u{2215}', '\u{2216}', '\u{29f5}', '\u{29f8}', '\u{fe52}',
+    '\u{fe54}', '\u{fe56}', '\u{fe5f}', '\u{fe68}', '\u{fe6a}', '\u{ff03}', '\u{ff05}', '\u{ff0e}', '\u{ff0f}',
+    '\u{ff1b}', '\u{ff1f}', '\u{ff3c}',
+];
+
+fn check_meaning(decoded: &str) -> Result<(), PathFault> {
+    let ambiguous = |c: char| LOOKALIKES.contains(&c) || (c.is_control() && !c.is_ascii());
+    if decoded.contains(ambiguous) { Err(PathFault::EncodedDelimiter) } else { Ok(()) }
 }
 
 const fn hexadecimal(byte: u8) -> Option<u8> {
@@ -166,6 +179,9 @@ mod tests {
         assert_eq!(fault("/api/a%5Cb"), PathFault::EncodedDelimiter);
         assert_eq!(fault("/api/a%252fb"), PathFault::EncodedDelimiter);
         assert_eq!(fault("/api/a%00"), PathFault::EncodedDelimiter);
+        assert_eq!(fault("/api/a%ef%bc%8fb"), PathFault::EncodedDelimiter);
+        assert_eq!(fault("/api/a%e2%88%95b"), PathFault::EncodedDelimiter);
+        assert_eq!(fault("/api/a%c2%85b"), PathFault::EncodedDelimiter);
         assert_eq!(fault("/api/a;b"), PathFault::PathParameter);
         assert_eq!(fault("/api/a\\b"), PathFault::Backslash);
         assert_eq!(fault("/api/a#b"), PathFault::Fragment);

@@ -120,6 +120,9 @@ pub struct Settings {
     pub password_sync: bool,
     /// Whether PATCH answers 204 without a body instead of 200 with the resource.
     pub patch_without_body: bool,
+    /// Whether a PATCH that adds members passes over ids that nobody has, instead of refusing the whole. For identity
+    /// providers that push a group before its people; nobody gains anything by it.
+    pub pass_over_unknown_members: bool,
     /// How many requests a second it may send, with a burst of five seconds' worth; 0 sets no limit. Entra alone
     /// asks 25 a second of an application.
     pub requests_per_second: u32,
@@ -136,6 +139,7 @@ impl Default for Settings {
             username_change: UsernameChange::default(),
             password_sync: false,
             patch_without_body: false,
+            pass_over_unknown_members: false,
             requests_per_second: 1_000,
             deactivation_alarm: AlarmRule::default(),
         }

@@ -74,6 +74,7 @@ impl Scim {
         let tolerance = caller.tolerance();
         let operations = patch::parse(&json_body(request)?, &tolerance)?;
         let (operations, members) = patch::split_members(&operations, definition)?;
+        let members = self.passed_over(caller, members).await?;
         let limits = caller.limits();
         let document = |draft: &mut Draft<GroupState>| {
             if !operations.is_empty() {

@@ -1,59 +1,246 @@
-//! Lists: filter, sort and page, run by the store over its index.
+//! Lists: filter, sort and page, run by the store over its index. One type, or all of them at the root.
 
 use serde_json::{Value, json};
 
 use super::caller::{Caller, Wall};
 use super::content::external_path;
+use super::cursor::{Place, Walk};
 use super::error::{ScimError, quote};
 use super::filter::{Filter, to_predicate};
-use super::query::Listing;
+use super::query::{Listing, PageSizes, Start};
 use super::respond::body;
 use super::schema::{Definition, ResourceKind, Tolerance};
 use super::{Scim, kind_of, store_failure};
+use crate::domain::Timestamp;
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Page, Predicate, Query, StoreError};
+use crate::store::{Found, Page, Position, Predicate, Query, Record, StoreError};
 
 /// The URN of a list.
 const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
-/// How many resources a list holds at most where the configuration does not say.
-const MOST_RESULTS: u64 = 200;
+/// How many resources a list holds, and for how many seconds a cursor is good, where the configuration does not say.
+const PAGE_SIZES: PageSizes = PageSizes { default: 100, most: 200 };
+const CURSOR_SECONDS: u64 = 3_600;
+/// The furthest that a list over all types goes by index: it has to walk there.
+const FURTHEST_AT_ROOT: u64 = 10_000;
+
+/// What a list is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    /// One resource type.
+    Type(ResourceKind),
+    /// The root: every type.
+    Root,
+}
+
+impl Span {
+    const fn kinds(self) -> &'static [ResourceKind] {
+        match self {
+            Self::Type(ResourceKind::User) => &[ResourceKind::User],
+            Self::Type(ResourceKind::Group) => &[ResourceKind::Group],
+            Self::Root => &[ResourceKind::User, ResourceKind::Group],
+        }
+    }
+
+    /// The endpoint, for cursors.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Type(kind) => kind.name(),
+            Self::Root => "",
+        }
+    }
+}
+
+/// A search over one type, but for its page.
+struct Search {
+    kind: ResourceKind,
+    predicate: Option<Predicate>,
+    sort: Option<(String, bool)>,
+}
+
+/// A part of a list.
+#[derive(Default)]
+struct Part {
+    /// With the type and the position of each.
+    hits: Vec<(ResourceKind, Position, Record)>,
+    /// How many there are in all; `None` where the part comes after a position.
+    total: Option<u64>,
+    /// Whether more come after.
+    more: bool,
+}
 
 impl Scim {
-    /// GET /Users and /Groups
-    pub(super) async fn list(
+    /// GET /Users, /Groups and the root
+    pub(super) async fn list(&self, caller: &Caller, span: Span, request: &Request) -> Result<Response, ScimError> {
+        self.listed(caller, span, &Listing::read(&request.query_pairs(), self.page_sizes())?).await
+    }
+
+    /// The list that a query or a search asks for.
+    pub(super) async fn listed(&self, caller: &Caller, span: Span, listing: &Listing) -> Result<Response, ScimError> {
+        let searches = self.searches(caller, span, listing).await?;
+        match &listing.start {
+            Start::Index(start) => {
+                let part = self.part(caller.wall(), &searches, start - 1, listing.count, None).await?;
+                let resources = self.shown_part(caller, &part, listing).await?;
+                Ok(list_response(part.total.unwrap_or_default(), *start, resources))
+            }
+            Start::Cursor(cursor) => self.walked(caller, span, listing, &searches, cursor).await,
+        }
+    }
+
+    /// A page of a walk by cursor (RFC 9865): what comes behind the last resource of the page before.
+    async fn walked(
         &self,
         caller: &Caller,
-        kind: ResourceKind,
-        request: &Request,
+        span: Span,
+        listing: &Listing,
+        searches: &[Search],
+        cursor: &str,
     ) -> Result<Response, ScimError> {
-        let listing = Listing::read(&request.query_pairs(), self.most_results())?;
-        let definition = self.schemas.definition(kind);
-        let predicate = match &listing.filter {
-            Some(text) => Some(
-                self.predicate(Some(caller.wall()), caller.connection(), definition, text, &caller.tolerance()).await?,
-            ),
-            None => None,
-        };
-        let sort = match &listing.sort {
-            Some((path, descending)) => Some((sort_path(definition, caller.connection(), path)?, *descending)),
-            None => None,
-        };
-        let query = Query {
-            kind: kind_of(kind),
-            organization: Some(caller.wall().id.clone()),
-            predicate,
-            sort,
-            page: Page { offset: listing.start - 1, count: listing.count, after: None },
-        };
-        let found = self.store.query(query).await.map_err(query_failure)?;
-        let mut resources = Vec::with_capacity(found.records.len());
-        for record in &found.records {
-            resources.push(Value::Object(match kind {
-                ResourceKind::User => self.shown_user(caller.connection(), record, &listing.wanted).await?,
-                ResourceKind::Group => self.shown_group(caller.connection(), record, &listing.wanted).await?,
-            }));
+        let (order, descending) = listing.sort.as_ref().map_or(("", false), |(path, down)| (path.as_str(), *down));
+        let filter = listing.filter.as_deref().unwrap_or_default();
+        let direction = if descending { "descending" } else { "ascending" };
+        let over = vec![&*caller.wall().id, caller.connection(), span.name(), filter, order, direction];
+        let walk = Walk { over };
+        let now = self.sources.clock.now();
+        let place = if cursor.is_empty() { None } else { Some(self.cursors.open(&walk, cursor, now)?) };
+        let (after, total) = place.map_or((None, None), |place| (Some(place.position), Some(place.total)));
+        let part = self.part(caller.wall(), searches, 0, listing.count, after).await?;
+        let total = total.or(part.total).unwrap_or_default();
+        let resources = self.shown_part(caller, &part, listing).await?;
+        let mut list = json!({
+            "schemas": [LIST_SCHEMA],
+            "totalResults": total,
+            "itemsPerPage": resources.len(),
+            "Resources": resources,
+        });
+        let last = part.hits.into_iter().last().filter(|_| part.more);
+        if let (Some((_, position, _)), Some(members)) = (last, list.as_object_mut()) {
+            let seconds = self.announced("/pagination/cursorTimeout").unwrap_or(CURSOR_SECONDS);
+            let life = i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
+            let place = Place { position, total, until: Timestamp(now.0.saturating_add(life)) };
+            members.insert("nextCursor".to_owned(), Value::from(self.cursors.seal(&walk, &place)));
         }
-        Ok(list_response(found.total, listing.start, resources))
+        Ok(body(StatusCode::OK, &list))
+    }
+
+    /// What a list asks of the store, type by type. At the root a type whose schemas do not know the filter's
+    /// attributes has no match, and one that does not know the order's has no value to be sorted by.
+    async fn searches(&self, caller: &Caller, span: Span, listing: &Listing) -> Result<Vec<Search>, ScimError> {
+        let (mut sort, mut unsorted) = (None, None);
+        if let Some((path, descending)) = &listing.sort {
+            for kind in span.kinds() {
+                match sort_path(self.schemas.definition(*kind), caller.connection(), path) {
+                    Ok(key) if sort.is_none() => sort = Some((key, *descending)),
+                    Ok(_) => {}
+                    Err(error) => unsorted = unsorted.or(Some(error)),
+                }
+            }
+        }
+        if let Some(error) = unsorted.filter(|error| sort.is_none() || error.scim_type == Some("sensitive")) {
+            return Err(error);
+        }
+        let (mut searches, mut refused) = (Vec::new(), None);
+        for kind in span.kinds() {
+            let definition = self.schemas.definition(*kind);
+            let predicate = match &listing.filter {
+                Some(text) => {
+                    let tolerance = caller.tolerance();
+                    self.predicate(Some(caller.wall()), caller.connection(), definition, text, &tolerance)
+                        .await
+                        .map(Some)
+                }
+                None => Ok(None),
+            };
+            match predicate {
+                Ok(predicate) => searches.push(Search { kind: *kind, predicate, sort: sort.clone() }),
+                Err(error) if error.scim_type == Some("invalidFilter") => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        refused.filter(|_| searches.is_empty()).map_or(Ok(searches), Err)
+    }
+
+    async fn part(
+        &self,
+        wall: &Wall,
+        searches: &[Search],
+        offset: u64,
+        count: u64,
+        after: Option<Position>,
+    ) -> Result<Part, ScimError> {
+        if let [search] = searches {
+            return self.found(wall, search, Page { offset, count, after }).await;
+        }
+        if offset > FURTHEST_AT_ROOT {
+            let detail = format!("a list over all types goes up to startIndex {FURTHEST_AT_ROOT}; walk it by cursor");
+            return Err(ScimError::too_many(detail));
+        }
+        let (mut left_out, mut after, mut total) = (offset, after, None);
+        while left_out > 0 {
+            let skipped = self.merged(wall, searches, left_out.min(PAGE_SIZES.most), after.clone()).await?;
+            total = total.or(skipped.total);
+            let Some((_, position, _)) = skipped.hits.last().filter(|_| skipped.more) else {
+                return Ok(Part { total, ..Part::default() });
+            };
+            after = Some(position.clone());
+            left_out -= u64::try_from(skipped.hits.len()).unwrap_or(u64::MAX).min(left_out);
+        }
+        let part = self.merged(wall, searches, count, after).await?;
+        Ok(Part { total: total.or(part.total), ..part })
+    }
+
+    /// The first of all types, in their common order: numbers are common to all.
+    async fn merged(
+        &self,
+        wall: &Wall,
+        searches: &[Search],
+        count: u64,
+        after: Option<Position>,
+    ) -> Result<Part, ScimError> {
+        let mut whole = Part { total: after.is_none().then_some(0), ..Part::default() };
+        for search in searches {
+            let part = self.found(wall, search, Page { offset: 0, count, after: after.clone() }).await?;
+            whole.total = whole.total.zip(part.total).map(|(one, other)| one + other);
+            whole.more |= part.more;
+            whole.hits.extend(part.hits);
+        }
+        let descending = searches.iter().any(|search| search.sort.as_ref().is_some_and(|(_, down)| *down));
+        whole.hits.sort_by(|(_, one, _), (_, other, _)| one.compare(other, descending));
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        whole.more |= whole.hits.len() > count;
+        whole.hits.truncate(count);
+        Ok(whole)
+    }
+
+    async fn found(&self, wall: &Wall, search: &Search, page: Page) -> Result<Part, ScimError> {
+        let query = Query {
+            kind: kind_of(search.kind),
+            organization: Some(wall.id.clone()),
+            predicate: search.predicate.clone(),
+            sort: search.sort.clone(),
+            page,
+        };
+        let Found { records, keys, total, more } = self.store.query(query).await.map_err(query_failure)?;
+        let hits = records.into_iter().zip(keys).map(|(record, key)| {
+            let position = Position { key, number: record.number };
+            (search.kind, position, record)
+        });
+        Ok(Part { hits: hits.collect(), total, more })
+    }
+
+    async fn shown_part(&self, caller: &Caller, part: &Part, listing: &Listing) -> Result<Vec<Value>, ScimError> {
+        let people = part.hits.iter().filter(|(kind, ..)| *kind == ResourceKind::User).map(|(_, _, record)| record);
+        let people: Vec<&Record> = people.collect();
+        let mut people = self.shown_users(caller.connection(), &people, &listing.wanted).await?.into_iter();
+        let mut resources = Vec::with_capacity(part.hits.len());
+        for (kind, _, record) in &part.hits {
+            let shown = match kind {
+                ResourceKind::User => people.next().unwrap_or_default(),
+                ResourceKind::Group => self.shown_group(caller.connection(), record, &listing.wanted).await?,
+            };
+            resources.push(Value::Object(shown));
+        }
+        Ok(resources)
     }
 
     /// What a filter's text asks of the store, for a viewer of one organization or, where that is `None`, of all.
@@ -78,10 +265,16 @@ impl Scim {
         Ok(predicate)
     }
 
-    /// `filter.maxResults` of the announced configuration.
-    fn most_results(&self) -> u64 {
-        let announced = self.schemas.service_provider_config().pointer("/filter/maxResults").and_then(Value::as_u64);
-        announced.unwrap_or(MOST_RESULTS)
+    /// As announced: `filter.maxResults` and `pagination.defaultPageSize`.
+    pub(super) fn page_sizes(&self) -> PageSizes {
+        let most = self.announced("/filter/maxResults").unwrap_or(PAGE_SIZES.most);
+        let default = self.announced("/pagination/defaultPageSize").unwrap_or(PAGE_SIZES.default);
+        PageSizes { default: default.min(most), most }
+    }
+
+    /// A number of the announced configuration: what is announced is what holds.
+    pub(super) fn announced(&self, pointer: &str) -> Option<u64> {
+        self.schemas.service_provider_config().pointer(pointer).and_then(Value::as_u64)
     }
 }
 

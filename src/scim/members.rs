@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::caller::Wall;
+use super::caller::{Caller, Wall};
 use super::error::{ScimError, quote};
 use super::filter::{Filter, matches_element};
 use super::patch::MemberOperation;
@@ -17,8 +17,6 @@ use crate::store::{Kind, Record};
 const PAGE: u64 = 1_000;
 /// The most members that one request may name.
 const MOST_MEMBERS: usize = 100_000;
-/// The most groups above one resource.
-const MOST_GROUPS: usize = 10_000;
 
 /// Who joins and who leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +70,32 @@ impl Scim {
     /// 400 `invalidValue` for an id that nobody in the organization has.
     pub(super) async fn first_members(&self, wall: &Wall, ids: &[String]) -> Result<Vec<Number>, ScimError> {
         Ok(self.members_by_id(wall, ids).await?.into_keys().collect())
+    }
+
+    /// Leaves ids that nobody has out of what is added, where the connection's settings say so.
+    ///
+    /// # Errors
+    /// 503 and 500 from the store.
+    pub(super) async fn passed_over(
+        &self,
+        caller: &Caller,
+        mut operations: Vec<MemberOperation>,
+    ) -> Result<Vec<MemberOperation>, ScimError> {
+        if !caller.settings().pass_over_unknown_members {
+            return Ok(operations);
+        }
+        for operation in &mut operations {
+            if let MemberOperation::Add(ids) = operation {
+                let mut known = Vec::with_capacity(ids.len());
+                for id in std::mem::take(ids) {
+                    if self.member(Some(caller.wall()), &id).await?.is_some() {
+                        known.push(id);
+                    }
+                }
+                *ids = known;
+            }
+        }
+        Ok(operations)
     }
 
     /// What operations on members come to. `group` is `None` for one that is being made.
@@ -169,31 +193,18 @@ impl Scim {
     /// # Errors
     /// 400 `invalidValue`.
     pub(super) async fn check_nesting(&self, group: Number, nested: &[Number]) -> Result<(), ScimError> {
-        let above = self.groups_above(group).await?;
-        let ring = |joining: &Number| *joining == group || above.iter().any(|(record, _)| record.number == *joining);
+        let above = self.store.groups_above(vec![group]).await.map_err(store_failure)?;
+        let ring = |joining: &Number| *joining == group || above.iter().any(|above| above.group == *joining);
         if nested.iter().any(ring) {
             return Err(ScimError::invalid_value("a group cannot contain itself, directly or through another group"));
         }
         Ok(())
     }
 
-    /// Every group that this resource is in, with whether directly; the nearest first.
-    pub(super) async fn groups_above(&self, number: Number) -> Result<Vec<(Record, bool)>, ScimError> {
-        let mut seen = BTreeSet::from([number]);
-        let mut above: Vec<(Record, bool)> = Vec::new();
-        let mut next = 0;
-        let mut below = number;
-        loop {
-            let direct = below == number;
-            for record in self.store.groups_of(below).await.map_err(store_failure)? {
-                if seen.len() <= MOST_GROUPS && seen.insert(record.number) {
-                    above.push((record, direct));
-                }
-            }
-            let Some((record, _)) = above.get(next) else { return Ok(above) };
-            below = record.number;
-            next += 1;
-        }
+    /// Every group that this resource is in, directly or through others; the direct ones first.
+    pub(super) async fn groups_above(&self, number: Number) -> Result<Vec<Record>, ScimError> {
+        let above = self.store.groups_above(vec![number]).await.map_err(store_failure)?;
+        self.store.records(above.iter().map(|above| above.group).collect()).await.map_err(store_failure)
     }
 }
 

@@ -18,7 +18,7 @@ use super::schema::{ResourceKind, Tolerance};
 use super::state::{Claims, GroupState, UserState};
 use super::{Scim, caller::Wall, connection::UsernameChange, store_failure, users::Writer};
 use crate::domain::{AdministrationLevel, Number};
-use crate::store::{Kind, Page, Query, Record};
+use crate::store::{Found, Kind, Page, Position, Query, Record};
 
 /// A page of people.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,13 +50,9 @@ impl Scim {
             Some(text) => Some(self.predicate(wall.as_ref(), "", definition, text, &Tolerance::GENERIC).await?),
             None => None,
         };
-        let page = Page { offset: 0, count: count.saturating_add(1), after };
+        let page = Page { offset: 0, count, after: after.map(Position::from) };
         let query = Query { kind: Kind::User, organization: wall.map(|wall| wall.id), predicate, sort: None, page };
-        let mut records = self.store.query(query).await.map_err(query_failure)?.records;
-        let more = u64::try_from(records.len()).is_ok_and(|found| found > count);
-        if more {
-            records.pop();
-        }
+        let Found { records, more, .. } = self.store.query(query).await.map_err(query_failure)?;
         let next = if more { records.last().map(|record| record.number) } else { None };
         let mut items = Vec::with_capacity(records.len());
         for record in &records {
@@ -107,7 +103,7 @@ impl Scim {
         };
         if !record.deleted {
             collect(&draft.state.claims, &direct);
-            for (group, _) in self.groups_above(record.number).await? {
+            for group in self.groups_above(record.number).await? {
                 let group_draft = Draft::<GroupState>::read(&group)?;
                 let name = group_draft.text("displayName");
                 collect(&group_draft.state.claims, &json!({"type": "group", "id": group.id, "name": name}));

@@ -5,8 +5,15 @@ use super::schema::Definition;
 use crate::http::Request;
 use crate::http::header::HeaderMap;
 
-/// How many resources a list holds where the client does not say.
-pub const DEFAULT_COUNT: u64 = 100;
+/// How many resources a list holds, as announced in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PageSizes {
+    /// Where the client does not say.
+    pub default: u64,
+    /// At most.
+    pub most: u64,
+}
+
 /// Names in `attributes` or `excludedAttributes` beyond this are not read.
 const MOST_NAMES: usize = 200;
 
@@ -48,13 +55,22 @@ impl Wanted {
     }
 }
 
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// At this index, from 1 (RFC 7644 section 3.4.2.4).
+    Index(u64),
+    /// Where this cursor says; an empty one begins a walk (RFC 9865).
+    Cursor(String),
+}
+
 /// What a list asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listing {
     /// The filter's text.
     pub filter: Option<String>,
-    /// From 1.
-    pub start: u64,
+    /// Where the page begins.
+    pub start: Start,
     /// At most so many.
     pub count: u64,
     /// The path to sort by, and whether descending.
@@ -64,13 +80,20 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Reads the parameters of RFC 7644 section 3.4.2. Numbers out of range are clamped as it says.
+    /// Reads the parameters of RFC 7644 section 3.4.2 and RFC 9865. With an index, numbers out of range are clamped
+    /// as the former says; with a cursor, `count` must be in range as the latter says.
     ///
     /// # Errors
-    /// 400 for a number that is none and for another `sortOrder`.
-    pub fn read(pairs: &[(String, String)], most: u64) -> Result<Self, ScimError> {
-        let start = number(pairs, "startIndex")?.unwrap_or(1).max(1);
-        let count = number(pairs, "count")?.map_or(DEFAULT_COUNT, |count| count.max(0).unsigned_abs()).min(most);
+    /// 400 for a number that is none, for another `sortOrder`, and for an index beside a cursor; `invalidCount`.
+    pub fn read(pairs: &[(String, String)], sizes: PageSizes) -> Result<Self, ScimError> {
+        let (start, count) = match value(pairs, "cursor") {
+            Some(cursor) => (Start::Cursor(cursor.trim().to_owned()), count_in_range(pairs, sizes)?),
+            None => {
+                let start = number(pairs, "startIndex")?.unwrap_or(1).max(1).unsigned_abs();
+                let count = number(pairs, "count")?.map_or(sizes.default, |count| count.max(0).unsigned_abs());
+                (Start::Index(start), count.min(sizes.most))
+            }
+        };
         let descending = match value(pairs, "sortOrder").map(str::to_ascii_lowercase).as_deref() {
             None | Some("" | "ascending") => false,
             Some("descending") => true,
@@ -82,12 +105,24 @@ impl Listing {
         let text = |key| value(pairs, key).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(Self {
             filter: text("filter"),
-            start: start.unsigned_abs(),
+            start,
             count,
             sort: text("sortBy").map(|path| (path, descending)),
             wanted: Wanted::read(pairs)?,
         })
     }
+}
+
+/// The `count` of a walk by cursor.
+fn count_in_range(pairs: &[(String, String)], sizes: PageSizes) -> Result<u64, ScimError> {
+    if value(pairs, "startIndex").is_some_and(|text| !text.trim().is_empty()) {
+        return Err(ScimError::invalid_value("send either startIndex or cursor, not both"));
+    }
+    let most = sizes.most;
+    let out_of_range = || ScimError::invalid_count(format!("with a cursor, count must be a number from 1 to {most}"));
+    let count = number(pairs, "count").map_err(|_| out_of_range())?;
+    let count = count.map_or(Ok(sizes.default), |count| u64::try_from(count).map_err(|_| out_of_range()))?;
+    if (1..=most).contains(&count) { Ok(count) } else { Err(out_of_range()) }
 }
 
 /// The first value of a parameter; names match without case.
@@ -174,6 +209,8 @@ fn names(tags: &str, version: u64) -> bool {
 mod tests {
     use super::*;
 
+    const SIZES: PageSizes = PageSizes { default: 100, most: 200 };
+
     fn pairs(query: &str) -> Vec<(String, String)> {
         form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     }
@@ -190,12 +227,28 @@ mod tests {
             ("startIndex=99999999999999999999", (i64::MAX.unsigned_abs(), 100)),
         ];
         for (query, expected) in cases {
-            let listing = Listing::read(&pairs(query), 200).unwrap();
-            assert_eq!((listing.start, listing.count), expected, "{query}");
+            let listing = Listing::read(&pairs(query), SIZES).unwrap();
+            assert_eq!((listing.start, listing.count), (Start::Index(expected.0), expected.1), "{query}");
         }
         for query in ["count=x", "startIndex=1.5", "count=-", "count=0x1", "sortOrder=up"] {
-            assert_eq!(Listing::read(&pairs(query), 200).unwrap_err().status.as_u16(), 400, "{query}");
+            assert_eq!(Listing::read(&pairs(query), SIZES).unwrap_err().status.as_u16(), 400, "{query}");
         }
+    }
+
+    #[test]
+    fn with_a_cursor_the_count_must_be_in_range() {
+        for (query, cursor, count) in
+            [("cursor", "", 100), ("cursor=&count=1", "", 1), ("count=200&cursor=x", "x", 200)]
+        {
+            let listing = Listing::read(&pairs(query), SIZES).unwrap();
+            assert_eq!((listing.start, listing.count), (Start::Cursor(cursor.to_owned()), count), "{query}");
+        }
+        for count in ["0", "-1", "201", "1000000000000000000000000", "x"] {
+            let error = Listing::read(&pairs(&format!("cursor&count={count}")), SIZES).unwrap_err();
+            assert_eq!(error.scim_type, Some("invalidCount"), "{count}");
+        }
+        let both = Listing::read(&pairs("cursor&startIndex=1"), SIZES).unwrap_err();
+        assert_eq!(both.scim_type, Some("invalidValue"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The service through its own router, on the store in memory: no sockets, real tokens, hand-turned time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod bulk;
 mod doors;
 mod groups;
 mod lists;
 mod operators;
 mod races;
 mod users;
+mod walks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

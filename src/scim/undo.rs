@@ -238,7 +238,7 @@ impl Scim {
             Predicate::Compare { path: "active".to_owned(), comparison: Comparison::Equal, value: "false".to_owned() };
         let all = self.store.query(count(None)).await.ok()?.total;
         let inactive = self.store.query(count(Some(inactive))).await.ok()?.total;
-        Some(all.saturating_sub(inactive))
+        Some(all?.saturating_sub(inactive?))
     }
 
     /// Gives back what this connection's deactivations took: `active`, rights and memberships. Safe to run again.

@@ -1,6 +1,6 @@
 //! Representations: what a resource looks like from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -12,10 +12,10 @@ use super::query::{Precondition, Wanted};
 use super::respond::{Answered, date_time, not_modified, tag};
 use super::schema::ResourceKind;
 use super::state::{GroupState, UserState, read_document, read_state};
-use super::{Scim, kind_of};
-use crate::domain::Revision;
+use super::{Scim, kind_of, store_failure};
+use crate::domain::{Number, Revision};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Kind, Record};
+use crate::store::{Above, Kind, Record};
 
 impl Scim {
     /// GET /Users/{id} and /Groups/{id}
@@ -71,22 +71,51 @@ impl Scim {
         record: &Record,
         wanted: &Wanted,
     ) -> Result<Map<String, Value>, ScimError> {
-        let state: UserState = read_state(record)?;
+        Ok(self.shown_users(viewer, &[record], wanted).await?.pop().unwrap_or_default())
+    }
+
+    /// The wanted part of each of these people, in their order. The groups of all are read at once.
+    pub(super) async fn shown_users(
+        &self,
+        viewer: &str,
+        records: &[&Record],
+        wanted: &Wanted,
+    ) -> Result<Vec<Map<String, Value>>, ScimError> {
         let definition = self.schemas.definition(ResourceKind::User);
-        let mut document = read_document(record)?;
-        add_server_facts(&mut document, &state);
-        if wanted.includes(definition, "groups") {
-            let groups: Vec<Value> = self
-                .groups_above(record.number)
-                .await?
-                .iter()
-                .map(|(group, direct)| self.group_element(group, *direct))
-                .collect();
-            if !groups.is_empty() {
+        let mut groups = if wanted.includes(definition, "groups") {
+            self.group_elements(records.iter().map(|record| record.number).collect()).await?
+        } else {
+            BTreeMap::new()
+        };
+        let mut shown = Vec::with_capacity(records.len());
+        for record in records {
+            let state: UserState = read_state(record)?;
+            let mut document = read_document(record)?;
+            add_server_facts(&mut document, &state);
+            if let Some(groups) = groups.remove(&record.number) {
                 document.insert("groups".to_owned(), Value::Array(groups));
             }
+            shown.push(self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted));
         }
-        Ok(self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted))
+        Ok(shown)
+    }
+
+    /// The elements of `groups` of each of these people who is in any, by two reads however many they are.
+    async fn group_elements(&self, members: Vec<Number>) -> Result<BTreeMap<Number, Vec<Value>>, ScimError> {
+        let mut elements: BTreeMap<Number, Vec<Value>> = BTreeMap::new();
+        if members.is_empty() {
+            return Ok(elements);
+        }
+        let above = self.store.groups_above(members).await.map_err(store_failure)?;
+        let numbers: BTreeSet<Number> = above.iter().map(|above| above.group).collect();
+        let groups = self.store.records(numbers.into_iter().collect()).await.map_err(store_failure)?;
+        let groups: BTreeMap<Number, &Record> = groups.iter().map(|group| (group.number, group)).collect();
+        for Above { member, group, direct } in above {
+            // One that has just gone is left out.
+            let Some(group) = groups.get(&group) else { continue };
+            elements.entry(member).or_default().push(self.group_element(group, direct));
+        }
+        Ok(elements)
     }
 
     /// The wanted part of a group, with its members.

@@ -12,6 +12,9 @@ pub const MAX_DEPTH: usize = 32;
 /// Most steps, and most members that join or leave, in one transaction.
 pub const MAX_STEPS: usize = 100_000;
 
+/// Most groups that [`Store::groups_above`](super::Store::groups_above) answers.
+pub const MAX_ABOVE: usize = 100_000;
+
 /// Refuses a transaction that no store may run.
 pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
     if transaction.operation.is_empty() {

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::state::State;
 use super::{
-    ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection, Query,
-    Record, Store, StoreError, Transaction, UniqueKey, chain, limits,
+    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection,
+    Query, Record, Store, StoreError, Transaction, UniqueKey, chain, limits,
 };
 use crate::domain::{Number, Revision};
 
@@ -138,6 +138,11 @@ impl Store for MemoryStore {
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         let ledger = self.ledger();
         ready(Ok(ledger.state.groups_of(member).filter_map(|group| ledger.state.record(group)).collect()))
+    }
+
+    fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>> {
+        let ledger = self.ledger();
+        ready(Ok(evaluate::groups_above(&ledger.state, &members)))
     }
 
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>> {

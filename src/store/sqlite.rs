@@ -30,8 +30,8 @@ use self::faults::on_read;
 use self::readers::Readers;
 use self::writer::{QUEUE, Request, Shared, Writer};
 use super::{
-    ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection, Query,
-    Record, Store, StoreError, Transaction, UniqueKey, limits,
+    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection,
+    Query, Record, Store, StoreError, Transaction, UniqueKey, limits,
 };
 use crate::clock::Clock;
 use crate::domain::{Number, Revision};
@@ -154,6 +154,10 @@ impl Store for SqliteStore {
 
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         Box::pin(self.readers.read(move |connection| reads::groups_of(connection, member)))
+    }
+
+    fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| reads::groups_above(connection, &members)))
     }
 
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>> {

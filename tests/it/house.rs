@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
     ("notify", &["app"]),
+    ("indicatif", &["cli"]),
     ("arc_swap", &["directory", "policy", "telemetry"]),
     ("tokio_rustls", &["http"]),
     ("webpki", &["http"]),

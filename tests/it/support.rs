@@ -43,7 +43,7 @@ impl Doors {
     pub fn read(data: &Path) -> Option<(Self, u32)> {
         let addresses: Value =
             serde_json::from_str(&std::fs::read_to_string(data.join("addresses.json")).ok()?).ok()?;
-        let at = |name: &str| Some(addresses[name].as_str()?.strip_prefix("http://")?.to_owned());
+        let at = |name: &str| Some(addresses[name].as_str()?.split_once("://")?.1.to_owned());
         let operator_token = std::fs::read_to_string(data.join("operator.token")).ok()?.trim().to_owned();
         let doors = Self { front: at("front")?, gate: at("gate")?, ops: at("ops")?, operator_token };
         Some((doors, u32::try_from(addresses["pid"].as_u64()?).ok()?))

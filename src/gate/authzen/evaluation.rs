@@ -119,7 +119,7 @@ fn decide(view: &View<'_>, channel: Channel, keys: &Keys<'_>, defaults: &Keys<'_
     let context = keys.context(defaults);
     let question = Question {
         subject: subject(&who),
-        asked: asked(&action, &resource)?,
+        asked: asked(view, &action, &resource)?,
         channel,
         context: &context,
         least_revision: None,

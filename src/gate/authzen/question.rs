@@ -1,19 +1,20 @@
 //! From AuthZEN's words to a question.
 //!
 //! An action is one of the bundle. A resource of the type `route` or `http_route` is an HTTP request (REST API gateway
-//! profile): the action's name is its method. Everything else is an entity, and what its type means is the bundle's
-//! to say. Pure.
+//! profile) whose method is the action's name, unless the bundle has an entity type of this name. Everything else is
+//! an entity, and what its type means is the bundle's to say. Pure.
 
 use super::request::{Action, Entity};
+use crate::authz::View;
 use crate::domain::{Asked, ContextValue, EntityName, Subject};
 use crate::http::Refusal;
 
 /// Resource types that stand for an HTTP request.
 const ROUTES: [&str; 2] = ["route", "http_route"];
 
-/// Whether a resource type stands for an HTTP request.
-pub(super) fn is_route(kind: &str) -> bool {
-    ROUTES.contains(&kind)
+/// Whether a resource type stands for an HTTP request in the bundle of this view.
+pub(super) fn is_route(view: &View<'_>, kind: &str) -> bool {
+    ROUTES.contains(&kind) && view.entity_type(kind).is_none()
 }
 
 /// Whom a subject means.
@@ -30,8 +31,12 @@ pub(super) fn name<'q>(entity: &'q Entity<'_>) -> EntityName<'q> {
 ///
 /// # Errors
 /// 400 where a request names its path or its host in two ways that differ.
-pub(super) fn asked<'q>(action: &'q Action<'_>, resource: &'q Entity<'_>) -> Result<Asked<'q>, Refusal> {
-    if is_route(resource.kind) {
+pub(super) fn asked<'q>(
+    view: &View<'_>,
+    action: &'q Action<'_>,
+    resource: &'q Entity<'_>,
+) -> Result<Asked<'q>, Refusal> {
+    if is_route(view, resource.kind) {
         return request(action.name, resource);
     }
     Ok(Asked::Action { action: action.name, properties: &action.properties, resource: Some(name(resource)) })
@@ -103,8 +108,7 @@ mod tests {
         let properties =
             properties.iter().map(|(key, text)| ((*key).to_owned(), ContextValue::Text((*text).to_owned()))).collect();
         let entity = Entity { kind: "route", id, properties };
-        let action = Action { name: "GET", properties: Vec::new() };
-        match asked(&action, &entity) {
+        match request("GET", &entity) {
             Ok(Asked::Request { host, path, .. }) => Ok((host.map(str::to_owned), path.to_owned())),
             Ok(Asked::Action { .. }) => Err("an action".into()),
             Err(refusal) => Err(refusal.message),
@@ -135,6 +139,6 @@ mod tests {
             assert!(message.contains("twice"), "{differing:?}: {message}");
         }
         let seven = Entity { kind: "route", id: "/", properties: vec![("path".into(), ContextValue::Integer(7))] };
-        assert!(asked(&Action { name: "GET", properties: Vec::new() }, &seven).is_err());
+        assert!(request("GET", &seven).is_err());
     }
 }

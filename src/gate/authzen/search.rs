@@ -109,7 +109,7 @@ impl Inputs<'_> {
     }
 
     fn subjects(&self, who: &Entity<'_>, action: &Action<'_>, resource: &Entity<'_>) -> Result<Found, Refusal> {
-        let asked = asked(action, resource)?;
+        let asked = asked(self.view, action, resource)?;
         refused(self.view.subjects(who.kind, &asked, self.channel, self.context, self.page()))
     }
 
@@ -122,7 +122,7 @@ impl Inputs<'_> {
     }
 
     fn actions(&self, who: &Entity<'_>, resource: &Entity<'_>) -> Result<Found, Refusal> {
-        if is_route(resource.kind) {
+        if is_route(self.view, resource.kind) {
             return self.methods(who, resource);
         }
         let named = Some(question::name(resource));
@@ -142,7 +142,7 @@ impl Inputs<'_> {
             let action = Action { name, properties: Vec::new() };
             let question = Question {
                 subject: subject(who),
-                asked: asked(&action, route)?,
+                asked: asked(self.view, &action, route)?,
                 channel: self.channel,
                 context: self.context,
                 least_revision: None,

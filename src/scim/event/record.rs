@@ -5,26 +5,47 @@ use super::super::error::ScimError;
 use super::super::{Failure, Operation, Scim, undo, watch};
 use super::Journal;
 use crate::http::{Request, Response};
-use crate::store::{Committed, Step};
+use crate::store::{BoxFuture, Committed, Step};
 
 /// What a client hears that asks too fast.
 const SLOW_DOWN: &str = "this connection asks faster than its settings allow; wait for the seconds in Retry-After, or have \
      the connection's requests_per_second raised";
 
 impl Scim {
-    /// A request at work: within its connection's rate, and entered into the provisioning log. Each operation of a
-    /// bulk request comes through here, too.
+    /// A request at work: within its connection's rate, and entered into the provisioning log.
     pub(in crate::scim) async fn recorded(
         &self,
         operation: Operation,
         caller: &Caller,
         request: &Request,
     ) -> Result<Response, ScimError> {
+        self.entered(operation, caller, request, true).await
+    }
+
+    /// An operation of a bulk request: entered as the single request. It counts against the connection's rate and is
+    /// not refused for it, since the whole is one request that was let in. Boxed, since a bulk request is a request.
+    pub(in crate::scim) fn recorded_in_bulk<'a>(
+        &'a self,
+        operation: Operation,
+        caller: &'a Caller,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Response, ScimError>> {
+        Box::pin(self.entered(operation, caller, request, false))
+    }
+
+    async fn entered(
+        &self,
+        operation: Operation,
+        caller: &Caller,
+        request: &Request,
+        held_to_rate: bool,
+    ) -> Result<Response, ScimError> {
         let now = self.sources.clock.now();
         let journal = Journal::of_request(self.sources.identifier(), caller, request, operation.success(), now);
         let caller = caller.noting(journal.clone());
         let answered = match self.within_rate(&caller, request) {
             Ok(()) => self.dispatch(operation, &caller, request).await,
+            Err(_) if !held_to_rate => self.dispatch(operation, &caller, request).await,
             Err(limited) => {
                 let error = ScimError::too_many_requests(limited.seconds, SLOW_DOWN);
                 if !limited.logged {
@@ -102,7 +123,10 @@ impl Operation {
         match self {
             Self::Create(_) | Self::Replace(_) | Self::Patch(_) | Self::Delete(_) => true,
             Self::List(_)
+            | Self::Search(_)
             | Self::Read(_)
+            | Self::Bulk
+            | Self::Me
             | Self::ServiceProviderConfig
             | Self::ResourceTypes
             | Self::ResourceType
@@ -120,7 +144,10 @@ impl Operation {
             Self::Create(_) => 201,
             Self::Delete(_) => 204,
             Self::List(_)
+            | Self::Search(_)
             | Self::Read(_)
+            | Self::Bulk
+            | Self::Me
             | Self::Replace(_)
             | Self::Patch(_)
             | Self::ServiceProviderConfig

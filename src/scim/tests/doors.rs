@@ -130,11 +130,15 @@ async fn other_methods_and_missing_parts_are_said_plainly() {
     }
     assert_eq!(idp.put("/Users", &json!({})).await.refused(405), "");
     assert_eq!(idp.post("/Users/x", &json!({})).await.refused(405), "");
-    for path in ["/Me", "/Bulk", "/.search", "/Users/.search", "/Roles", "/Entitlements"] {
+    for path in ["/Bulk", "/.search", "/Users/.search", "/Groups/.search"] {
+        assert_eq!(idp.get(path).await.refused(405), "", "{path}");
+    }
+    assert!(idp.get("/Me").await.body["detail"].as_str().unwrap().contains("identity provider"));
+    for path in ["/Me", "/Roles", "/Entitlements"] {
         assert_eq!(idp.post(path, &json!({})).await.refused(501), "", "{path}");
     }
     assert_eq!(idp.get("/Nothing").await.refused(404), "");
-    assert_eq!(idp.get("").await.refused(404), "");
+    assert_eq!(idp.post("", &json!({})).await.refused(405), "");
 }
 
 #[tokio::test]
@@ -142,10 +146,11 @@ async fn discovery_is_whole_true_and_takes_no_filter() {
     let bench = Bench::new().await;
     let idp = bench.idp("acme").await;
     let config = idp.get("/ServiceProviderConfig").await.ok(200);
-    for feature in ["patch", "filter", "sort", "etag"] {
+    for feature in ["patch", "filter", "sort", "etag", "bulk"] {
         assert_eq!(config[feature]["supported"], true, "{feature}");
     }
-    assert_eq!(config["bulk"]["supported"], false);
+    assert_eq!(config["pagination"]["maxPageSize"], config["filter"]["maxResults"], "one limit, announced twice");
+    assert_eq!((&config["pagination"]["cursor"], &config["pagination"]["index"]), (&json!(true), &json!(true)));
     assert_eq!(config["meta"]["location"], "https://cedargate.example/scim/v2/ServiceProviderConfig");
     for (path, one) in [("/Schemas", USER), ("/ResourceTypes", "User")] {
         let list = idp.get(path).await.ok(200);

@@ -1,42 +1,66 @@
 //! Queries of the reference: every predicate asked of every resource.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use super::state::{Entry, State};
-use crate::store::{Comparison, Found, IndexEntry, Predicate, Query, time_key};
+use crate::domain::Number;
+use crate::store::{Above, Comparison, Found, IndexEntry, MAX_ABOVE, Position, Predicate, Query, time_key};
 
 pub(super) fn query(state: &State, query: &Query) -> Found {
-    let mut found: Vec<&Entry> = state
+    let found: Vec<&Entry> = state
         .entries()
         .filter(|entry| !entry.record.deleted && entry.record.kind == query.kind)
         .filter(|entry| query.organization.as_ref().is_none_or(|wanted| entry.record.organization == *wanted))
         .filter(|entry| query.predicate.as_ref().is_none_or(|wanted| holds(state, entry, wanted)))
         .collect();
-    let total = found.len() as u64;
-    if let Some((path, descending)) = &query.sort {
-        // Stable, so that ties stay in the order of numbers.
-        found.sort_by(|one, other| {
-            let order = missing_last(sort_key(one, path).as_deref(), sort_key(other, path).as_deref());
-            if *descending { order.reverse() } else { order }
-        });
-    }
-    let records = found
+    let total = query.page.after.is_none().then_some(found.len() as u64);
+    let mut found: Vec<(Position, &Entry)> = found.into_iter().map(|entry| (position(query, entry), entry)).collect();
+    let descending = query.sort.as_ref().is_some_and(|(_, descending)| *descending);
+    found.sort_by(|(one, _), (other, _)| one.compare(other, descending));
+    let after = |position: &Position| match &query.page.after {
+        Some(after) => after.compare(position, descending) == Ordering::Less,
+        None => true,
+    };
+    let mut rest = found
         .into_iter()
-        .filter(|entry| query.page.after.is_none_or(|after| entry.record.number > after))
-        .skip(usize::try_from(query.page.offset).unwrap_or(usize::MAX))
-        .take(usize::try_from(query.page.count).unwrap_or(usize::MAX))
-        .map(|entry| entry.record.clone())
-        .collect();
-    Found { records, total }
+        .filter(|(position, _)| after(position))
+        .skip(usize::try_from(query.page.offset).unwrap_or(usize::MAX));
+    let count = usize::try_from(query.page.count).unwrap_or(usize::MAX);
+    let page: Vec<(Position, &Entry)> = rest.by_ref().take(count).collect();
+    Found {
+        records: page.iter().map(|(_, entry)| entry.record.clone()).collect(),
+        keys: page.into_iter().map(|(position, _)| position.key).collect(),
+        total,
+        more: rest.next().is_some(),
+    }
 }
 
-fn missing_last(one: Option<&str>, other: Option<&str>) -> Ordering {
-    match (one, other) {
-        (Some(one), Some(other)) => one.cmp(other),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => Ordering::Equal,
+fn position(query: &Query, entry: &Entry) -> Position {
+    let key = query.sort.as_ref().and_then(|(path, _)| sort_key(entry, path));
+    Position { key, number: entry.record.number }
+}
+
+/// Every group above each of these.
+pub(super) fn groups_above(state: &State, members: &[Number]) -> Vec<Above> {
+    let members: BTreeSet<Number> = members.iter().copied().collect();
+    let mut found = Vec::new();
+    for member in members {
+        let direct: BTreeSet<Number> = state.groups_of(member).collect();
+        let mut above = BTreeSet::new();
+        let mut next: Vec<Number> = direct.iter().copied().collect();
+        while let Some(group) = next.pop() {
+            if above.insert(group) {
+                next.extend(state.groups_of(group));
+            }
+        }
+        above.remove(&member);
+        let indirect = above.difference(&direct).map(|group| Above { member, group: *group, direct: false });
+        found.extend(above.intersection(&direct).map(|group| Above { member, group: *group, direct: true }));
+        found.extend(indirect);
     }
+    found.truncate(MAX_ABOVE);
+    found
 }
 
 /// A value that the resource has by itself.

@@ -7,7 +7,7 @@
 use rusqlite::types::Value;
 
 use super::steps::signed;
-use crate::store::{Comparison, Kind, Predicate, Query};
+use crate::store::{Comparison, Kind, Position, Predicate, Query};
 
 /// SQL with its parameters, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,21 +41,55 @@ pub(super) fn count(query: &Query, candidates: Option<&Candidates>) -> Statement
     sql
 }
 
-/// The numbers of one page, in order.
+/// The numbers and sort keys of one page, in order, and one more where there are more.
 pub(super) fn numbers(query: &Query, candidates: Option<&Candidates>) -> Statement {
     let mut sql = Statement::default();
-    sql.push("SELECT r.number FROM resource r WHERE ");
-    conditions(&mut sql, query, candidates);
-    if let Some(after) = query.page.after {
-        sql.push(" AND r.number > ").bind(after);
+    match &query.sort {
+        None => {
+            sql.push("SELECT r.number, NULL FROM resource r WHERE ");
+            conditions(&mut sql, query, candidates);
+            if let Some(after) = &query.page.after {
+                sql.push(" AND r.number > ").bind(after.number);
+            }
+            sql.push(" ORDER BY r.number");
+        }
+        Some((path, descending)) => {
+            sql.push("SELECT number, key FROM (SELECT r.number AS number, ");
+            sort_key(&mut sql, path);
+            sql.push(" AS key FROM resource r WHERE ");
+            conditions(&mut sql, query, candidates);
+            sql.push(")");
+            if let Some(after) = &query.page.after {
+                sql.push(" WHERE ");
+                seek(&mut sql, after, *descending);
+            }
+            sql.push(" ORDER BY key").push(if *descending { " DESC NULLS FIRST" } else { " ASC NULLS LAST" });
+            sql.push(", number");
+        }
     }
-    sql.push(" ORDER BY ");
-    if let Some((path, descending)) = &query.sort {
-        sort(&mut sql, path, *descending);
-    }
-    sql.push("r.number LIMIT ").bind(signed(query.page.count));
+    sql.push(" LIMIT ").bind(signed(query.page.count.saturating_add(1)));
     sql.push(" OFFSET ").bind(signed(query.page.offset));
     sql
+}
+
+/// What comes after a position in the order of [`numbers`].
+fn seek(sql: &mut Statement, after: &Position, descending: bool) {
+    match (&after.key, descending) {
+        (Some(key), false) => {
+            sql.push("(key > ").bind(key.clone()).push(" OR key IS NULL OR (key = ").bind(key.clone());
+            sql.push(" AND number > ").bind(after.number).push("))");
+        }
+        (Some(key), true) => {
+            sql.push("(key < ").bind(key.clone()).push(" OR (key = ").bind(key.clone());
+            sql.push(" AND number > ").bind(after.number).push("))");
+        }
+        (None, false) => {
+            sql.push("(key IS NULL AND number > ").bind(after.number).push(")");
+        }
+        (None, true) => {
+            sql.push("(key IS NOT NULL OR number > ").bind(after.number).push(")");
+        }
+    }
 }
 
 fn conditions(sql: &mut Statement, query: &Query, candidates: Option<&Candidates>) {
@@ -74,17 +108,15 @@ fn conditions(sql: &mut Statement, query: &Query, candidates: Option<&Candidates
     }
 }
 
-fn sort(sql: &mut Statement, path: &str, descending: bool) {
-    let direction = if descending { " DESC, " } else { " ASC, " };
+fn sort_key(sql: &mut Statement, path: &str) {
     match own(path) {
-        Some(Own::Id) => sql.push("r.id").push(direction),
-        Some(Own::Created) => sql.push("r.created").push(direction),
-        Some(Own::Modified) => sql.push("r.modified").push(direction),
+        Some(Own::Id) => sql.push("r.id"),
+        Some(Own::Created) => sql.push(TIME_OF_CREATION),
+        Some(Own::Modified) => sql.push(TIME_OF_CHANGE),
         None => {
             sql.push("(SELECT a.value FROM attribute a WHERE a.number = r.number AND a.path = ");
             path_number(sql, path);
-            sql.push(" ORDER BY a.element, a.value LIMIT 1)");
-            sql.push(if descending { " DESC NULLS FIRST, " } else { " ASC NULLS LAST, " })
+            sql.push(" ORDER BY a.element, a.value LIMIT 1)")
         }
     };
 }
@@ -353,7 +385,7 @@ mod tests {
     }
 
     fn query(organization: Option<&str>, predicate: Option<Predicate>, after: Option<u32>) -> Query {
-        let page = Page { offset: 0, count: 10, after };
+        let page = Page { offset: 0, count: 10, after: after.map(Position::from) };
         let organization = organization.map(str::to_owned);
         Query { kind: Kind::User, organization, predicate, sort: None, page }
     }

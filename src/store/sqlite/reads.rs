@@ -7,7 +7,7 @@ use super::faults::on_read;
 use super::head::{self, LogRow};
 use super::steps::signed;
 use crate::domain::{Change, Number, Timestamp};
-use crate::store::{Found, Kind, LogEntry, Member, Query, Record, StoreError, UniqueKey};
+use crate::store::{Above, Found, Kind, LogEntry, MAX_ABOVE, Member, Query, Record, StoreError, UniqueKey};
 
 /// Up to how many candidates are cheaper one by one than a walk over the organization.
 const FEW: u32 = 10_000;
@@ -36,6 +36,27 @@ pub(super) fn groups_of(connection: &Connection, member: Number) -> Result<Vec<R
         "JOIN membership m ON m.group_number = r.number WHERE m.member_number = ?1 ORDER BY m.group_number"
     );
     let read = || connection.prepare_cached(text)?.query_map([member], record)?.collect::<Result<Vec<_>, _>>();
+    read().map_err(|error| on_read(&error))
+}
+
+pub(super) fn groups_above(connection: &Connection, members: &[Number]) -> Result<Vec<Above>, StoreError> {
+    // A union is a set: rings, should there ever be one, end.
+    let text = "WITH RECURSIVE above (member, group_number) AS (
+             SELECT m.member_number, m.group_number FROM json_each(?1) wanted
+             CROSS JOIN membership m ON m.member_number = wanted.value
+             UNION
+             SELECT above.member, m.group_number FROM above
+             CROSS JOIN membership m ON m.member_number = above.group_number)
+         SELECT above.member, above.group_number, EXISTS (SELECT 1 FROM membership d
+             WHERE d.group_number = above.group_number AND d.member_number = above.member) AS direct
+         FROM above WHERE above.group_number <> above.member
+         ORDER BY above.member, direct DESC, above.group_number LIMIT ?2";
+    let wanted = serde_json::Value::from(members).to_string();
+    let above = |row: &Row<'_>| Ok(Above { member: row.get(0)?, group: row.get(1)?, direct: row.get(2)? });
+    let read = || {
+        let limit = i64::try_from(MAX_ABOVE).unwrap_or(i64::MAX);
+        connection.prepare_cached(text)?.query_map(params![wanted, limit], above)?.collect::<Result<Vec<_>, _>>()
+    };
     read().map_err(|error| on_read(&error))
 }
 
@@ -109,20 +130,29 @@ pub(super) fn query(connection: &Connection, query: &Query) -> Result<Found, Sto
     {
         candidates = None;
     }
-    let total = number(connection, &emit::count(query, candidates.as_ref()))?;
-    let total = u64::try_from(total).map_err(|_| StoreError::Damaged("a negative count".to_owned()))?;
-    if query.page.count == 0 || total == 0 {
-        return Ok(Found { records: Vec::new(), total });
+    let total = if query.page.after.is_none() {
+        let total = number(connection, &emit::count(query, candidates.as_ref()))?;
+        Some(u64::try_from(total).map_err(|_| StoreError::Damaged("a negative count".to_owned()))?)
+    } else {
+        None
+    };
+    if let Some(total) = total.filter(|total| query.page.count == 0 || *total == 0) {
+        let more = total > query.page.offset;
+        return Ok(Found { records: Vec::new(), keys: Vec::new(), total: Some(total), more });
     }
     let page = emit::numbers(query, candidates.as_ref());
     let read = || {
         connection
             .prepare_cached(&page.text)?
-            .query_map(params_from_iter(&page.values), |row| row.get(0))?
-            .collect::<Result<Vec<Number>, _>>()
+            .query_map(params_from_iter(&page.values), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<Vec<(Number, Option<String>)>, _>>()
     };
-    let numbers = read().map_err(|error| on_read(&error))?;
-    Ok(Found { records: records(connection, &numbers)?, total })
+    let mut found = read().map_err(|error| on_read(&error))?;
+    let count = usize::try_from(query.page.count).unwrap_or(usize::MAX);
+    let more = found.len() > count;
+    found.truncate(count);
+    let (numbers, keys): (Vec<Number>, Vec<Option<String>>) = found.into_iter().unzip();
+    Ok(Found { records: records(connection, &numbers)?, keys, total, more })
 }
 
 fn number(connection: &Connection, statement: &Statement) -> Result<i64, StoreError> {

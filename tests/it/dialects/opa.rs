@@ -2,34 +2,25 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Posed, Session, Told, What, Who, told_by_headers};
+use super::{Outcome, Posed, Seen, Session, Told, told_by_headers};
 
-/// The request, the caller and the consumer, as a gateway has them before its plug-in asks.
-struct Seen<'a> {
-    method: &'a str,
-    path: &'a str,
-    query: Value,
-    host: Option<&'a str>,
-    headers: Value,
-    consumer: Option<&'a str>,
+/// Headers as the plug-ins give them.
+fn headers(seen: &Seen<'_>) -> Value {
+    let mut headers = json!({"accept": "*/*"});
+    if let Some(shown) = seen.authorization {
+        headers["authorization"] = json!(shown);
+    }
+    headers
 }
 
-fn see(posed: &Posed) -> Result<Seen<'_>, &'static str> {
-    let What::Request { method, path, host } = &posed.what else { return Err("it asks about requests alone") };
-    if !posed.context.is_empty() {
-        return Err("it has no place for a context");
-    }
-    let (headers, consumer) = match &posed.who {
-        Who::Name(name) => (json!({"accept": "*/*"}), Some(name.as_str())),
-        Who::Authorization(header) => (json!({"accept": "*/*", "authorization": header}), None),
-        Who::Entity(_) => return Err("it asks about people alone"),
-    };
+/// Both plug-ins tell path and query apart.
+fn split(path: &str) -> (&str, Value) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    Ok(Seen { method, path, query: json!({"query": query}), host: host.as_deref(), headers, consumer })
+    (path, json!({"query": query}))
 }
 
 fn ask(session: &mut Session, posed: &Posed, input: &Value, read: fn(&Value) -> bool) -> Outcome {
-    let gate = session.gate(posed.dashboard)?;
+    let gate = session.gate(posed.dashboard);
     let reply = gate.json("POST", "/v1/data/cedargate/authz", &json!({"input": input})).expect(&[200]);
     let (permit, reason) = told_by_headers(&reply);
     assert_eq!(read(&reply.json()["result"]), permit, "headers and body");
@@ -38,13 +29,14 @@ fn ask(session: &mut Session, posed: &Posed, input: &Value, read: fn(&Value) -> 
 
 pub(super) fn kong(session: &mut Session, questions: &[Posed]) -> Vec<Outcome> {
     let mut one = |posed: &Posed| {
-        let seen = see(posed)?;
+        let seen = posed.seen()?;
+        let (path, query) = split(seen.path);
         let mut input = json!({
             "request": {"http": {"host": seen.host.unwrap_or("localhost"), "port": "8000", "tls": {}, "method": seen.method,
-                "scheme": "http", "path": seen.path, "querystring": seen.query, "headers": seen.headers}},
+                "scheme": "http", "path": path, "querystring": query, "headers": headers(&seen)}},
             "client_ip": "127.0.0.1",
         });
-        if let Some(name) = seen.consumer {
+        if let Some(name) = seen.user {
             input["consumer"] = json!({"id": "e6fd8b19-89e5-44e6-8a2a-79e8bf3c31a5", "username": name});
         }
         ask(session, posed, &input, |result| {
@@ -58,18 +50,19 @@ pub(super) fn kong(session: &mut Session, questions: &[Posed]) -> Vec<Outcome> {
 
 pub(super) fn apisix(session: &mut Session, questions: &[Posed]) -> Vec<Outcome> {
     let mut one = |posed: &Posed| {
-        let seen = see(posed)?;
-        if !seen.path.bytes().all(|byte| byte.is_ascii() && !b"%#".contains(&byte)) {
+        let seen = posed.seen()?;
+        let (path, query) = split(seen.path);
+        if !path.bytes().all(|byte| byte.is_ascii() && !b"%#".contains(&byte)) {
             return Err("it hands over paths decoded");
         }
         let mut input = json!({
             "type": "http",
-            "request": {"scheme": "http", "path": seen.path, "headers": seen.headers, "query": seen.query, "port": 9080,
+            "request": {"scheme": "http", "path": path, "headers": headers(&seen), "query": query, "port": 9080,
                 "method": seen.method, "host": seen.host.unwrap_or("localhost")},
             "var": {"timestamp": 1_701_234_567, "server_addr": "127.0.0.1", "server_port": "9080",
                 "remote_addr": "127.0.0.1", "remote_port": "50000"},
         });
-        if let Some(name) = seen.consumer {
+        if let Some(name) = seen.user {
             input["consumer"] = json!({"consumer_name": name, "username": name, "plugins": {"key-auth": {}}});
         }
         ask(session, posed, &input, |result| {

@@ -2,7 +2,9 @@
 //! the last hash.
 
 use cedargate::domain::{Image, Number};
-use cedargate::store::{Comparison, Content, IndexEntry, Kind, Page, Predicate, Query, Step, Transaction, UniqueKey};
+use cedargate::store::{
+    Comparison, Content, IndexEntry, Kind, Page, Position, Predicate, Query, Step, Transaction, UniqueKey,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any};
@@ -124,7 +126,11 @@ fn predicate() -> impl Strategy<Value = Predicate> {
 fn query() -> impl Strategy<Value = Query> {
     let page = proptest::prop_oneof![
         2 => Just(Page { offset: 0, count: 100, after: None }),
-        1 => (0..4_u64, 0..4_u64, option::of(number())).prop_map(|(offset, count, after)| Page { offset, count, after }),
+        2 => (0..4_u64, 0..4_u64, option::of((option::of(text(&VALUES)), number())))
+            .prop_map(|(offset, count, after)| {
+                let after = after.map(|(key, number)| Position { key, number });
+                Page { offset, count, after }
+            }),
     ];
     (
         select(&[Kind::User, Kind::Group][..]),
@@ -133,12 +139,11 @@ fn query() -> impl Strategy<Value = Query> {
         option::of((text(&PATHS), any::<bool>())),
         page,
     )
-        .prop_map(|(kind, organization, predicate, sort, page)| Query {
-            kind,
-            organization,
-            predicate,
-            sort,
-            page,
+        .prop_map(|(kind, organization, predicate, sort, mut page)| {
+            if let (None, Some(after)) = (&sort, &mut page.after) {
+                after.key = None;
+            }
+            Query { kind, organization, predicate, sort, page }
         })
 }
 
@@ -178,6 +183,8 @@ fn alike(transactions: &[Transaction], queries: &[Query]) {
     let everybody: Vec<Number> = (0..=20).collect();
     let [records, other] = both.map(|bench| bench.wait(bench.store.records(everybody.clone())).unwrap());
     assert_eq!(other, records);
+    let [above, other] = both.map(|bench| bench.wait(bench.store.groups_above(everybody.clone())).unwrap());
+    assert_eq!(other, above);
     for &number in &everybody {
         let [groups, other] = both.map(|bench| bench.wait(bench.store.groups_of(number)).unwrap());
         assert_eq!(other, groups);

@@ -98,11 +98,16 @@ impl Client {
         request.push_str("\r\n");
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
+        self.exchange(method, &bytes)
+    }
+
+    /// Sends a request that the caller wrote, byte by byte.
+    pub fn exchange(&mut self, method: &str, bytes: &[u8]) -> Result<Reply, Error> {
         let mut stream = match self.open.take() {
             Some(open) => open,
             None => BufReader::new(self.connect()?),
         };
-        stream.get_mut().write_all(&bytes)?;
+        stream.get_mut().write_all(bytes)?;
         let reply = read(&mut stream, method)?;
         if !reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
             self.open = Some(stream);
