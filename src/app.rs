@@ -104,6 +104,7 @@ pub struct App {
     store: Arc<SqliteStore>,
     authz: Arc<Authz>,
     fatal: Arc<Notify>,
+    watch: crate::config::PolicyWatch,
     integrity: Arc<Mutex<Result<(), String>>>,
     reloader: Arc<policy::Reloader>,
     keys: keys::Keeping,
@@ -126,8 +127,11 @@ impl App {
 
         let fatal = Arc::new(Notify::new());
         let (store, directory) = open_ledger(config, &sources, &fatal, &metrics, apply)?;
-        let authz_config =
-            AuthzConfig { cache_entries: config.decision.cache_entries, strict_hosts: config.decision.strict_hosts };
+        let authz_config = AuthzConfig {
+            cache_entries: config.decision.cache_entries,
+            strict_hosts: config.decision.strict_hosts,
+            self_check_every: config.decision.self_check_every,
+        };
         let keys = keys::Keeping::new(Arc::clone(&verifier), key_places, Arc::clone(&sources.clock));
         let authz =
             Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
@@ -144,7 +148,8 @@ impl App {
         let scim = scim.counted_by(Arc::clone(&metrics)).retaining(retention).with_roles(role_source(&reloader));
         let scim = Arc::new(scim);
         metrics.provisioning(provisioning::figures(&scim));
-        let health = Arc::new(keys.concern(certificates.concern(health(&reloader, &integrity, &scim))));
+        let health = health(&authz, &reloader, &integrity, &scim);
+        let health = Arc::new(keys.concern(certificates.concern(health)));
         if config.gate.credentials.is_empty() {
             tracing::warn!(
                 gate = addresses.gate,
@@ -169,6 +174,7 @@ impl App {
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();
         let data = config.data.clone();
         Ok(Self {
+            watch: config.watch,
             addresses,
             data,
             listeners,
@@ -203,7 +209,7 @@ impl App {
     /// Serves until `stop` is done or the ledger fails, then drains. `true` where everything ended well.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Ending, StartError> {
         let Self { addresses, data, listeners, health, store, fatal, integrity, reloader, .. } = self;
-        let Self { certificates, keys, scim, .. } = self;
+        let Self { certificates, keys, scim, authz, watch, .. } = self;
         // An alarm of an earlier process stands on, before anybody can ask.
         scim.recover().await.map_err(|error| StartError::Store(error.detail))?;
         let (stopping, stopped) = watch::channel(false);
@@ -220,7 +226,14 @@ impl App {
             .name("ledger-check".into())
             .spawn(move || check_integrity(&*store, &integrity))
             .map_err(|error| StartError::Internal(error.to_string()))?;
+        let watching = watch.watch.then(|| tokio::spawn(policy::reload_on_change(Arc::clone(&reloader), watch.poll)));
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
+        let checked = Arc::downgrade(&authz);
+        std::thread::Builder::new()
+            .name("self-check".into())
+            .spawn(move || Authz::check_samples(&checked))
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        drop(authz);
         let keys = keys.spawn();
         let renewing = tokio::spawn(tls::keep_renewing(certificates));
         let failed = tokio::select! {
@@ -237,6 +250,9 @@ impl App {
             }
         }
         reloading.abort();
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         renewing.abort();
         keys.abort();
         addresses.withdraw(&data);
@@ -300,12 +316,19 @@ fn check_integrity(store: &dyn Store, outcome: &Mutex<Result<(), String>>) {
     }
 }
 
-fn health(reloader: &Arc<policy::Reloader>, integrity: &Arc<Mutex<Result<(), String>>>, scim: &Arc<Scim>) -> Health {
+fn health(
+    authz: &Arc<Authz>,
+    reloader: &Arc<policy::Reloader>,
+    integrity: &Arc<Mutex<Result<(), String>>>,
+    scim: &Arc<Scim>,
+) -> Health {
     let (reloader, integrity, scim) = (Arc::clone(reloader), Arc::clone(integrity), Arc::clone(scim));
+    let authz = Arc::downgrade(authz);
     Health::new()
         .check("ledger", move || integrity.lock().unwrap_or_else(PoisonError::into_inner).clone())
         // The last good bundle serves on: that is no reason to send nobody here.
         .concern("policies", move || reloader.last_refusal())
+        .concern("self-check", move || authz.upgrade().map_or(Ok(()), |authz| authz.self_check()))
         .concern("provisioning", move || scim.concern())
 }
 

@@ -15,6 +15,7 @@ mod find;
 mod judge;
 pub mod matrix;
 mod search;
+mod selfcheck;
 #[cfg(test)]
 mod tests;
 pub mod trial;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
-use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject};
+use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject, Timestamp};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
 use crate::token::{NewerKeys, Verifier};
@@ -41,11 +42,13 @@ pub struct AuthzConfig {
     pub cache_entries: u64,
     /// Whether a host that the catalogue does not name matches nothing, instead of everything.
     pub strict_hosts: bool,
+    /// One decision in so many is compared with plain Cedar's in the background; 0: none.
+    pub self_check_every: u64,
 }
 
 impl Default for AuthzConfig {
     fn default() -> Self {
-        Self { cache_entries: 200_000, strict_hosts: false }
+        Self { cache_entries: 200_000, strict_hosts: false, self_check_every: 1_000 }
     }
 }
 
@@ -87,6 +90,7 @@ pub struct Authz {
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
+    self_check: selfcheck::SelfCheck,
 }
 
 /// One state of the world, kept for one or many questions.
@@ -98,6 +102,10 @@ pub struct View<'a> {
     aside: bool,
     /// Looks on at every evaluation.
     observer: Option<&'a explain::Observer<'a>>,
+    /// Asks all policies, without index.
+    plainly: bool,
+    /// The moment of the decisions; `None`: the present one of each.
+    at: Option<Timestamp>,
 }
 
 impl Authz {
@@ -119,6 +127,7 @@ impl Authz {
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),
+            self_check: selfcheck::SelfCheck::new(config.self_check_every),
         }
     }
 
@@ -130,6 +139,8 @@ impl Authz {
             serving: self.live.serving(),
             aside: false,
             observer: None,
+            plainly: false,
+            at: None,
         }
     }
 
@@ -167,7 +178,8 @@ impl View<'_> {
     /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
     fn aside(&self) -> Self {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        Self { authz: self.authz, snapshot, serving, aside: true, observer: None }
+        let (plainly, at) = (self.plainly, self.at);
+        Self { authz: self.authz, snapshot, serving, aside: true, observer: None, plainly, at }
     }
 
     /// As [`Self::aside`], with somebody who looks on.

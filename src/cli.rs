@@ -68,7 +68,7 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
     match verb {
         Verb::Serve(flags) => linked::serve(out, &flags, data),
         Verb::Demo { once } => linked::demo(out, once),
-        Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, folder.policies.as_deref()),
+        Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, &folder),
         Verb::Policy(Policy::Test(flags)) => policy::test::run(out, &flags),
         Verb::Policy(Policy::Diff(flags)) if flags.server_people => {
             let mut people = String::new();

@@ -37,6 +37,8 @@ pub struct Config {
     pub store: StoreLocation,
     /// `policies.folder`; `None`: `./policies` if it stands there, else the built-in bundle.
     pub policies: Option<PathBuf>,
+    /// `policies.watch`, `policies.poll`: how changes of the folder are noticed.
+    pub watch: PolicyWatch,
     /// `scim`: the front door.
     pub scim: ScimConfig,
     /// `gate`: who may ask.
@@ -83,6 +85,15 @@ pub enum StoreLocation {
     Sqlite(PathBuf),
 }
 
+/// How changes of the policies folder are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyWatch {
+    /// `policies.watch`: whether the folder is watched at all; else only SIGHUP and the manage API reload.
+    pub watch: bool,
+    /// `policies.poll`: how often the folder's contents are compared as well, for file systems that tell nothing.
+    pub poll: std::time::Duration,
+}
+
 /// The front door's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScimConfig {
@@ -115,6 +126,8 @@ pub struct DecisionConfig {
     pub cache_entries: u64,
     /// `decision.strict_hosts`: a host that the catalogue does not name matches no route.
     pub strict_hosts: bool,
+    /// `decision.self_check_every`: one decision in so many is compared with plain Cedar's; 0: none.
+    pub self_check_every: u64,
 }
 
 /// The command line's say; it wins over the environment and the file.

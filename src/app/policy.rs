@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::StartError;
 use crate::authz::{diff, trial};
@@ -68,13 +69,16 @@ pub struct Reloader {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     refusal: Mutex<Option<String>>,
+    /// The files that were looked at last, in service or refused.
+    looked_at: Mutex<String>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Reloader {
     pub(super) fn new(source: Source, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
-        Self { source, live, metrics, refusal: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }
+        let looked_at = Mutex::new(live.serving().bundle.id().to_string());
+        Self { source, live, metrics, refusal: Mutex::new(None), looked_at, turn: tokio::sync::Mutex::new(()) }
     }
 
     /// The bundle in service.
@@ -94,7 +98,12 @@ impl Reloader {
     pub(super) async fn reload(&self) -> Result<String, String> {
         let _turn = self.turn.lock().await;
         let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || load_and_try(&source)).await;
+        let loaded = tokio::task::spawn_blocking(move || (source.fingerprint(), load_and_try(&source))).await;
+        let loaded = loaded.map(|(fingerprint, loaded)| {
+            // Taken before the files were read: a later edit is then seen as one.
+            *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+            loaded
+        });
         let outcome = match loaded {
             Ok(Ok(bundle)) => Ok(bundle),
             Ok(Err(error)) => Err(error.to_string()),
@@ -108,11 +117,13 @@ impl Reloader {
                 self.metrics.policy_bundle(Arc::clone(bundle.id()));
                 let id = bundle.id().to_string();
                 self.live.swap(bundle);
+                self.metrics.policy_reload(false);
                 *refusal = None;
                 Ok(id)
             }
             Err(why) => {
                 tracing::error!(why, "the newer policies are refused; the last good ones stay in service");
+                self.metrics.policy_reload(true);
                 *refusal = Some(why.clone());
                 Err(why)
             }
@@ -128,4 +139,59 @@ pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>) {
         // The outcome is in the log, in the metrics and in `/readyz`.
         let _told = reloader.reload().await;
     }
+}
+
+/// Time without a change after which an edit counts as finished.
+const QUIET: Duration = Duration::from_millis(150);
+/// An edit that never gets quiet is looked at after this many such times.
+const MOST_QUIETS: u32 = 20;
+
+impl Reloader {
+    /// Reloads where the files are others than those looked at last.
+    async fn reload_if_changed(&self) {
+        let source = self.source.clone();
+        let Ok(now) = tokio::task::spawn_blocking(move || source.fingerprint()).await else { return };
+        if *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) != now {
+            // The outcome is in the log, in the metrics and in `/readyz`.
+            let _told = self.reload().await;
+        }
+    }
+}
+
+/// Reloads whenever the folder changes and has become quiet, for ever: told by the file system, and found by comparing
+/// contents at every `poll`. A built-in bundle never changes.
+pub(super) async fn reload_on_change(reloader: Arc<Reloader>, poll: Duration) {
+    let Source::Folder(folder) = reloader.source.clone() else { return };
+    let (tell, mut told) = tokio::sync::mpsc::channel::<()>(1);
+    let watcher = watch(&folder, tell);
+    if let Err(error) = &watcher {
+        tracing::warn!(%error, folder = %folder.display(), "the folder cannot be watched; it is compared from time to time");
+    }
+    loop {
+        let changed = tokio::time::timeout(poll, told.recv()).await;
+        if let Ok(None) = changed {
+            // Nobody will tell any more: the poll goes on.
+            tokio::time::sleep(poll).await;
+        }
+        if let Ok(Some(())) = changed {
+            for _ in 0..MOST_QUIETS {
+                if tokio::time::timeout(QUIET, told.recv()).await.is_err() {
+                    break;
+                }
+            }
+        }
+        reloader.reload_if_changed().await;
+    }
+}
+
+/// Tells of every change below the folder; one unread word is enough.
+fn watch(folder: &Path, tell: tokio::sync::mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
+    use notify::Watcher as _;
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            let _unread = tell.try_send(());
+        }
+    })?;
+    watcher.watch(folder, notify::RecursiveMode::Recursive)?;
+    Ok(watcher)
 }

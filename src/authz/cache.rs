@@ -57,6 +57,11 @@ impl DecisionCache {
         self.kept.get(key).filter(|kept| kept.until.is_none_or(|until| now < until))
     }
 
+    /// Forgets everything: what the self-check does when it mistrusts what is kept.
+    pub(super) fn clear(&self) {
+        self.kept.invalidate_all();
+    }
+
     /// Keeps an outcome, unless it may change at any moment or came with errors.
     pub(super) fn put(&self, key: Key, evaluation: &Arc<Evaluation>) {
         if !evaluation.momentary && evaluation.errors.is_empty() {

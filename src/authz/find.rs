@@ -24,6 +24,7 @@ pub(super) struct Found<'a> {
 }
 
 /// Who asks.
+#[derive(Clone, Copy)]
 pub(super) enum Who<'a> {
     /// A caller without an identity.
     Nobody,

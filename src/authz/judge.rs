@@ -31,7 +31,7 @@ impl View<'_> {
             Ok(found) => found,
             Err(denial) => return Ok(self.deny(denial, None, None)),
         };
-        let now = self.authz.clock.now();
+        let now = self.at.unwrap_or_else(|| self.authz.clock.now());
         let who = match self.who(question.subject, found.action, now) {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
@@ -40,7 +40,11 @@ impl View<'_> {
         if let Some(denial) = who.person().and_then(standing) {
             return Ok(self.deny(denial, Some(&found), None));
         }
-        self.evaluate(question, &found, who, now)
+        let decision = self.evaluate(question, &found, who, now)?;
+        if !self.aside && self.authz.self_check.picks() {
+            self.authz.self_check.offer(self, question, &who, now, &decision);
+        }
+        Ok(decision)
     }
 
     fn evaluate(
@@ -337,7 +341,12 @@ impl Inputs<'_> {
             channel: channel.name(),
             now: self.now,
         };
-        let evaluation = self.view.serving.bundle.evaluate(self.found.action, &facts, &self.context);
+        let (bundle, action) = (&self.view.serving.bundle, self.found.action);
+        let evaluation = if self.view.plainly {
+            bundle.evaluate_plainly(action, &facts, &self.context)
+        } else {
+            bundle.evaluate(action, &facts, &self.context)
+        };
         match evaluation {
             Ok(mut evaluation) => {
                 if !evaluation.errors.is_empty() {

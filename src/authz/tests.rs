@@ -189,3 +189,50 @@ fn an_account_that_is_not_named_is_asked_for_after_what_is_checked_before() {
     };
     assert_eq!(world.authz.decide(&question).unwrap().reason, Reason::WrongAccessMethod);
 }
+
+#[test]
+fn searches_go_through_the_entities_that_a_bundle_lists() {
+    let folder = "tests/cases/bundles/authzen-certification";
+    let bundle = Arc::new(Bundle::load(&Source::Folder(folder.into())).unwrap());
+    let directory = Arc::new(Directory::empty());
+    let sources = Sources { clock: Arc::new(HandClock::new(Timestamp(0))), random: Arc::new(SeededRandom::new(1)) };
+    let (live, metrics) = (Arc::new(Live::new(bundle)), Arc::new(Metrics::new(&[])));
+    let verifier = Arc::new(Verifier::default());
+    let authz = Authz::new(&AuthzConfig::default(), directory, live, verifier, &sources, metrics);
+    let view = authz.view();
+    let page = super::Page::ALL;
+    let who = |action, record| {
+        let resource = Some(EntityName::new("record", record));
+        view.subjects("user", &Asked::Action { action, properties: &[], resource }, Channel::Api, &[], page)
+            .unwrap()
+            .ids
+    };
+    assert_eq!(who("read", "record-1"), ["alice", "bob"]);
+    assert_eq!(who("write", "record-2"), ["bob"], "what entities.json says of bob");
+    assert!(who("read", "record-9").is_empty() && who("burn", "record-1").is_empty());
+    let on = |user, action| {
+        let subject = Subject::Entity(EntityName::new("user", user));
+        view.resources(subject, action, &[], "record", Channel::Api, &[], page).unwrap().ids
+    };
+    assert_eq!(on("alice", "read"), ["record-1", "record-2"]);
+    assert_eq!(on("bob", "write"), ["record-2"]);
+    assert!(on("mallory", "read").is_empty());
+    let what = |user, record| {
+        let (subject, resource) = (EntityName::new("user", user), Some(EntityName::new("record", record)));
+        view.actions(Subject::Entity(subject), resource, Channel::Api, &[], page).unwrap().ids
+    };
+    assert_eq!(what("alice", "record-1"), ["read", "write"]);
+    assert_eq!(what("bob", "record-2"), ["read", "write"]);
+    assert!(what("alice", "record-9").is_empty());
+    let first = view.resources(
+        Subject::Entity(EntityName::new("user", "alice")),
+        "read",
+        &[],
+        "record",
+        Channel::Api,
+        &[],
+        super::Page { after: None, limit: 1 },
+    );
+    let first = first.unwrap();
+    assert_eq!((first.ids, first.next.as_deref()), (vec!["record-1".to_owned()], Some("record-1")));
+}

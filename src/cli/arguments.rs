@@ -381,7 +381,7 @@ pub struct Import {
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Load and validate everything in the folder
-    Check(PolicyFolder),
+    Check(PolicyCheck),
     /// Run the folder's tests and name what they do not show (exit 4 where one fails)
     Test(Test),
     /// What each role opens: roles by endpoints
@@ -392,6 +392,17 @@ pub enum Policy {
     Fmt(Format),
     /// Print the complete Cedar schema, for Cedar's own tools
     Schema(PolicyFolder),
+}
+
+/// What is checked, and how it is told.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PolicyCheck {
+    /// Which policies.
+    #[command(flatten)]
+    pub folder: PolicyFolder,
+    /// One line for each finding, without excerpts: for screen readers and editors
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// Which policies.

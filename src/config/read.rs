@@ -8,7 +8,9 @@ use super::gate;
 use super::reader::Reader;
 use super::source::Raw;
 use super::value::{self, Parsed};
-use super::{Config, DecisionConfig, Faults, Listener, Listeners, ScimConfig, StoreLocation, UsernameChange};
+use super::{
+    Config, DecisionConfig, Faults, Listener, Listeners, PolicyWatch, ScimConfig, StoreLocation, UsernameChange,
+};
 use crate::gate::authzen::PublicUrl;
 use crate::gate::credentials::GateConfig;
 use crate::http::server::{Limits, ListenerAddress};
@@ -21,15 +23,20 @@ pub(super) fn config(mut reader: Reader) -> Result<Config, Faults> {
     let data = reader.path("data.folder", "cedargate-data");
     let store = store(&mut reader, &data);
     let policies = reader.optional_path("policies.folder");
+    let watch = PolicyWatch {
+        watch: reader.boolean("policies.watch", true),
+        poll: reader.duration("policies.poll", Duration::from_secs(10)),
+    };
     let scim = scim(&mut reader);
     let decision = DecisionConfig {
         cache_entries: reader.number("decision.cache_entries", 200_000, 0, 100_000_000),
         strict_hosts: reader.boolean("decision.strict_hosts", false),
+        self_check_every: reader.number("decision.self_check_every", 1_000, 0, u64::MAX),
     };
     let tokens = super::token::token(&mut reader);
     let log = log(&mut reader);
     let settings = reader.finish()?;
-    Ok(Config { listeners, data, store, policies, scim, gate, decision, tokens, log, settings })
+    Ok(Config { listeners, data, store, policies, watch, scim, gate, decision, tokens, log, settings })
 }
 
 fn listeners(reader: &mut Reader) -> Listeners {

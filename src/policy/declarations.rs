@@ -132,15 +132,23 @@ impl Declarations {
     pub(super) fn read(files: &Files, own: &[OwnAction]) -> (Self, Vec<Diagnostic>) {
         let mut all = Self::default();
         let mut faults = Vec::new();
-        all.actions.extend(own.iter().map(ActionDeclaration::own));
+        for action in own {
+            if all.actions.iter().any(|known| known.name == action.name) {
+                let message = format!("the action `{}` stands in two namespaces", action.name);
+                let help = "questions name actions by their ids; give one of them another id";
+                faults.push(Diagnostic::declared(files, &action.name, &message).with_help(help));
+            }
+            all.actions.push(ActionDeclaration::own(action));
+        }
         if let Some(text) = files.get("catalogue.toml") {
             match toml::from_str(text) {
                 Ok(catalogue) => all.catalogue = catalogue,
                 Err(error) => faults.push(Diagnostic::toml("catalogue.toml", text, &error)),
             }
         }
-        check_names("role", &all.catalogue.roles, &mut faults);
-        check_names("product", &all.catalogue.products, &mut faults);
+        let text = files.get("catalogue.toml").map_or("", String::as_str);
+        check_names("role", &all.catalogue.roles, text, &mut faults);
+        check_names("product", &all.catalogue.products, text, &mut faults);
         let mut seen = HashMap::new();
         for (file, text) in files.iter().filter(|(name, _)| name.starts_with("routes/")) {
             match toml::from_str::<RouteFile>(text) {
@@ -169,8 +177,11 @@ impl Declarations {
         let mut declare = |name: &str, at: usize, faults: &mut Vec<Diagnostic>| {
             if let Some(before) = seen.insert(name.to_owned(), file.to_owned()) {
                 let message = format!("the action `{name}` is declared twice (before in {before})");
-                faults.push(Diagnostic::at(file, text, at, &message));
+                let help = "a route's action has one route; give this one a name of its own";
+                faults.push(Diagnostic::at(file, text, at, &message).with_help(help));
+                return false;
             }
+            true
         };
         for spanned in routes.routes {
             let at = spanned.span().start;
@@ -185,7 +196,9 @@ impl Declarations {
             };
             let action = own.unwrap_or(self.actions.len());
             if own.is_none() {
-                declare(&route.action, at, faults);
+                if !declare(&route.action, at, faults) {
+                    continue;
+                }
                 let resources: Vec<String> = match &target {
                     Target::Account => vec!["Account".into()],
                     Target::User => vec!["User".into()],
@@ -204,6 +217,7 @@ impl Declarations {
                 base_paths: route.base_paths.unwrap_or_else(|| routes.base_paths.clone()),
                 target,
                 file: file.to_owned(),
+                offset: at,
             });
         }
         for spanned in routes.actions {
@@ -214,7 +228,9 @@ impl Declarations {
                 faults.push(Diagnostic::at(file, text, at, &message).with_help("keep one of the two declarations"));
                 continue;
             }
-            declare(&action.name, at, faults);
+            if !declare(&action.name, at, faults) {
+                continue;
+            }
             let resources = vec![action.resource];
             self.actions.push(ActionDeclaration::generated(action.name, action.groups, resources, action.anonymous));
         }
@@ -278,12 +294,14 @@ impl Declarations {
     }
 }
 
-fn check_names(kind: &str, names: &[Named], faults: &mut Vec<Diagnostic>) {
+fn check_names(kind: &str, names: &[Named], text: &str, faults: &mut Vec<Diagnostic>) {
     let mut seen = std::collections::HashSet::new();
     for named in names {
         if named.name.trim().is_empty() || !seen.insert(&named.name) {
             let message = format!("the {kind} name `{}` is empty or stands twice", named.name);
-            faults.push(Diagnostic::file("catalogue.toml", &message));
+            // Of two the second one is too many.
+            let at = text.rfind(&format!("\"{}\"", named.name)).unwrap_or(0);
+            faults.push(Diagnostic::at("catalogue.toml", text, at, &message).with_help("name each one once"));
         }
     }
 }

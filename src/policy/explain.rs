@@ -13,7 +13,8 @@ use cedar_policy::{ActionConstraint, Authorizer, Effect, PolicySet, ResourceCons
 use super::conditions::{Clause, Condition, Piece};
 use super::engine::{Evaluation, PolicyFailure};
 use super::entities::Facts;
-use super::load::{Action, Bundle};
+use super::action::Action;
+use super::load::Bundle;
 use super::policies::Loaded;
 use crate::domain::{ContextValue, Reason};
 use steps::{apply, apply_all, effort, step};

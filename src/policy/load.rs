@@ -1,25 +1,21 @@
 //! Files to [`Bundle`], or every diagnostic at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::{
-    ActionConstraint, Effect, Entities, Entity, EntityUid, PolicySet, ResourceConstraint, Schema, SchemaFragment,
-    ValidationMode, Validator,
-};
+use cedar_policy::{PolicySet, Schema, SchemaFragment, ValidationMode, Validator};
 
-use super::analysis::TimeDependence;
-use super::context::{Shapes, reserved};
-use super::declarations::{ActionDeclaration, Catalogue, Declarations};
-use super::entities::{DIRECTORY_KINDS, uid_of};
+use super::Diagnostic;
+use super::action::{Action, Parts, Profiles};
+use super::declarations::{Catalogue, Declarations};
+use super::entities::DIRECTORY_KINDS;
+use super::index::Index;
 use super::nouns::Nouns;
-use super::policies::{self, Loaded};
-use super::reads::Reads;
+use super::policies::{self, Loaded, Policies};
 use super::routes::Routes;
 use super::schema::{self, Declared};
 use super::source::{Files, Source, identify};
 use super::trial::{self, CaseFile};
-use super::{Diagnostic, engine::Candidates};
 
 /// A schema, its policies, its routes and its tests, sound as a whole. Immutable; one pointer swaps it.
 #[derive(Debug)]
@@ -31,36 +27,16 @@ pub struct Bundle {
     by_name: HashMap<Arc<str>, usize>,
     by_id: HashMap<Arc<str>, usize>,
     pub(super) policies: Vec<Loaded>,
+    pub(super) index: Index,
+    /// All policies as Cedar takes them, for whoever mistrusts the index.
+    pub(super) plain: PolicySet,
     schema: String,
     cases: Vec<CaseFile>,
+    /// The files themselves, for findings.
+    pub(super) texts: Files,
     warnings: Vec<Diagnostic>,
     pub(super) nouns: Nouns,
     provides: bool,
-}
-
-/// One action, with everything that an evaluation of it needs prepared.
-#[derive(Debug)]
-pub struct Action {
-    /// The name.
-    pub name: Arc<str>,
-    /// Entity types of its principal.
-    pub principals: Vec<Arc<str>>,
-    /// Entity types of its resource; the first is the one that answers name.
-    pub resources: Vec<Arc<str>>,
-    /// Whether callers without an identity may be judged by policy.
-    pub anonymous: bool,
-    pub(super) entity: Entity,
-    pub(super) uid: EntityUid,
-    pub(super) shapes: Shapes,
-    /// For each resource type, the policies whose scope admits action and type.
-    pub(super) candidates: HashMap<Arc<str>, Arc<Candidates>>,
-    /// Indices of the permits that could apply to any of its resource types.
-    pub(super) permits: Vec<usize>,
-    pub(super) time: TimeDependence,
-    /// Whether a policy that can apply names an account by its id.
-    pub names_accounts: bool,
-    /// What its outcomes may depend on.
-    pub reads: Reads,
 }
 
 impl Bundle {
@@ -71,18 +47,27 @@ impl Bundle {
         let fragments = read_fragments(&files, &mut faults);
         let own: Vec<_> = fragments.iter().flat_map(|(_, json)| schema::own_actions(json)).collect();
         let (declarations, declared) = Declarations::read(&files, &own);
+        // What could not be declared is then missing from the schema, too: that is no second fault.
+        let whole = declared.is_empty();
         faults.extend(declared);
         let (policies, read) = policies::read(&files);
         faults.extend(read);
         let routes = Routes::build(declarations.endpoints.clone()).unwrap_or_else(|messages| {
-            faults.extend(messages.iter().map(|message| Diagnostic::file("routes", message)));
+            for (index, message) in messages {
+                let Some(endpoint) = declarations.endpoints.get(index) else { continue };
+                let text = files.get(&endpoint.file).map_or("", String::as_str);
+                faults.push(Diagnostic::at(&endpoint.file, text, endpoint.offset, &message));
+            }
             Routes::default()
         });
         let cases = read_cases(&files, &mut faults);
         let text = schema_text(&files, &declarations);
         let fragments = fragments.into_iter().map(|(fragment, _)| fragment).collect();
-        let read = read_schema(fragments, &declarations, &text, &mut faults);
-        let Some((schema, json)) = read else { return Err(in_order(faults)) };
+        let read = read_schema(fragments, &declarations, &text, &files, &mut faults);
+        let Some((schema, json)) = read else {
+            faults.retain(|fault| whole || fault.line > 0);
+            return Err(in_order(faults));
+        };
         let (errors, warnings) = validate(schema.clone(), &policies, &files);
         faults.extend(errors);
         let mut declared = Declared::read(&json);
@@ -97,21 +82,27 @@ impl Bundle {
         if !faults.is_empty() {
             return Err(in_order(faults));
         }
-        let parts = Parts { policies: &policies, contexts, actions };
+        let id = identify(&files).into();
+        let Policies { all: policies, .. } = policies;
+        let index = Index::new(policies.iter().map(|loaded| &loaded.policy));
+        let parts = Parts { profiles: Profiles::of(&policies), index: &index, contexts, actions };
         // The schema compiled, so every declared action is in it.
         let actions: Vec<Action> =
             (declarations.actions.iter()).filter_map(|declaration| Action::build(declaration, &parts)).collect();
         let by_name = actions.iter().enumerate().map(|(index, action)| (Arc::clone(&action.name), index)).collect();
         Ok(Self {
-            id: identify(&files).into(),
+            id,
             catalogue: declarations.catalogue,
             routes,
             actions,
             by_name,
             by_id: policies.iter().enumerate().map(|(index, loaded)| (Arc::clone(&loaded.id), index)).collect(),
+            plain: PolicySet::from_policies(policies.iter().map(|loaded| loaded.policy.clone())).unwrap_or_default(),
+            index,
             policies,
             schema: text,
             cases,
+            texts: files,
             warnings,
             nouns,
             provides,
@@ -146,6 +137,12 @@ impl Bundle {
     /// The bundle's own tests.
     pub fn cases(&self) -> &[CaseFile] {
         &self.cases
+    }
+
+    /// Breaks the index on purpose, for tests of whoever watches it.
+    #[cfg(test)]
+    pub(crate) const fn seed_index_fault(&mut self) {
+        self.index.seeded = Some(super::index::SEEDED);
     }
 
     /// How many policies there are.
@@ -200,84 +197,6 @@ impl Bundle {
     }
 }
 
-impl Action {
-    /// Whether the action reads this key of a question's context; what the server itself knows is not among them.
-    pub fn reads(&self, key: &str) -> bool {
-        self.shapes.get(key).is_some_and(|field| !reserved(key, &field.shape))
-    }
-
-    /// Whether the action can act on this entity type.
-    pub fn applies_to(&self, kind: &str) -> bool {
-        self.resources.iter().any(|one| &**one == kind)
-    }
-
-    fn build(declaration: &ActionDeclaration, parts: &Parts<'_>) -> Option<Self> {
-        let policies = parts.policies;
-        let uid = uid_of(&declaration.kind, &declaration.name)?;
-        let entity = parts.actions.get(&uid)?.clone();
-        let groups: HashSet<EntityUid> = parts.actions.ancestors(&uid)?.cloned().collect();
-        let in_scope = |loaded: &Loaded, kind: &str| {
-            let of_action = match loaded.policy.action_constraint() {
-                ActionConstraint::Any => true,
-                ActionConstraint::Eq(wanted) => wanted == uid,
-                ActionConstraint::In(wanted) => wanted.iter().any(|one| *one == uid || groups.contains(one)),
-            };
-            let of_resource = match loaded.policy.resource_constraint() {
-                ResourceConstraint::Any => true,
-                // Every resource type of ours may stand below others, so `in` excludes nothing.
-                ResourceConstraint::In(_) => true,
-                ResourceConstraint::Eq(wanted) => wanted.type_name().to_string() == kind,
-                ResourceConstraint::Is(wanted) | ResourceConstraint::IsIn(wanted, _) => wanted.to_string() == kind,
-            };
-            of_action && of_resource
-        };
-        let resources: Vec<Arc<str>> = declaration.resources.iter().map(|kind| Arc::from(kind.as_str())).collect();
-        let mut candidates = HashMap::new();
-        let mut permits = Vec::new();
-        let mut time = TimeDependence::Never;
-        let mut names_accounts = false;
-        let mut reads = Reads::default();
-        for kind in &resources {
-            let chosen: Vec<usize> = (policies.iter().enumerate())
-                .filter(|(_, loaded)| in_scope(loaded, kind))
-                .map(|(index, _)| index)
-                .collect();
-            for index in &chosen {
-                let Some(loaded) = policies.get(*index) else { continue };
-                time = time.and(&loaded.analysis.time);
-                names_accounts |= loaded.analysis.names_accounts;
-                reads.join(&loaded.analysis.reads);
-                if loaded.effect == Effect::Permit && !permits.contains(index) {
-                    permits.push(*index);
-                }
-            }
-            candidates.insert(Arc::clone(kind), Arc::new(Candidates::new(policies, &chosen)));
-        }
-        Some(Self {
-            name: declaration.name.as_str().into(),
-            principals: declaration.principals.iter().map(|kind| Arc::from(kind.as_str())).collect(),
-            resources,
-            anonymous: declaration.anonymous,
-            entity,
-            shapes: parts.contexts.get(&uid).cloned().unwrap_or_default(),
-            uid,
-            candidates,
-            permits,
-            time,
-            names_accounts,
-            reads,
-        })
-    }
-}
-
-/// What the actions of a bundle are made of.
-struct Parts<'a> {
-    policies: &'a [Loaded],
-    contexts: HashMap<EntityUid, Shapes>,
-    /// Every action and group with its ancestors.
-    actions: Entities,
-}
-
 /// The folder's own schema files, each parsed, with its JSON form.
 fn read_fragments(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<(SchemaFragment, serde_json::Value)> {
     let mut fragments = Vec::new();
@@ -307,6 +226,7 @@ fn read_schema(
     own: Vec<SchemaFragment>,
     declarations: &Declarations,
     whole: &str,
+    files: &Files,
     faults: &mut Vec<Diagnostic>,
 ) -> Option<(Schema, serde_json::Value)> {
     let generated = declarations.to_schema();
@@ -325,21 +245,19 @@ fn read_schema(
             None
         }
         (Err(error), _) => {
-            faults.push(Diagnostic::cedar("schema.cedarschema", "", &error));
+            let found = Diagnostic::cedar("schema.cedarschema", "", &error);
+            faults.push(Diagnostic::quoted(files, &found.message, found.help));
             None
         }
     }
 }
 
 /// Errors and warnings of the strict validation, at level 1: a slice of principal, resource and action provably suffices.
-fn validate(schema: Schema, policies: &[Loaded], files: &Files) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
-    let set = match PolicySet::from_policies(policies.iter().map(|loaded| loaded.policy.clone())) {
-        Ok(set) => set,
-        // Ids that stand twice are reported where the policies are read.
-        Err(_) => return (Vec::new(), Vec::new()),
-    };
-    let file_of: HashMap<&str, &str> = policies.iter().map(|loaded| (&*loaded.id, loaded.file.as_str())).collect();
-    let outcome = Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, 1);
+fn validate(schema: Schema, policies: &Policies, files: &Files) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    let of_policies = policies.all.iter().map(|loaded| (&*loaded.id, loaded.file.as_str()));
+    let of_templates = policies.templates.iter().map(|(id, file)| (id.as_str(), file.as_str()));
+    let file_of: HashMap<&str, &str> = of_policies.chain(of_templates).collect();
+    let outcome = Validator::new(schema).validate_with_level(&policies.set, ValidationMode::Strict, 1);
     let diagnose = |id: &cedar_policy::PolicyId, problem: &dyn miette::Diagnostic| {
         let file = file_of.get(AsRef::<str>::as_ref(id)).copied().unwrap_or("policies");
         Diagnostic::cedar(file, files.get(file).map_or("", String::as_str), problem)
@@ -376,6 +294,7 @@ fn read_cases(files: &Files, faults: &mut Vec<Diagnostic>) -> Vec<CaseFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::analysis::TimeDependence;
 
     #[test]
     fn the_shipped_bundle_is_sound() {

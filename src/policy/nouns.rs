@@ -43,10 +43,16 @@ impl Nouns {
     /// provides people and accounts.
     pub(super) fn read(files: &Files, schema: &Schema, declared: Declared, provided: bool) -> (Self, Vec<Diagnostic>) {
         let mut nouns = Self::default();
+        let mut faults = Vec::new();
         for (name, shape) in declared.entities {
+            let mut owed = shape.attributes.iter().filter(|(_, field)| field.required && !field.from_request);
+            if let (true, Some((attribute, _))) = (shape.from_request, owed.next()) {
+                let message = format!("`{name}` is left to requests, but they may not say its attribute `{attribute}`");
+                let help = "write @authority(\"request\") before the attribute, or make it optional";
+                faults.push(Diagnostic::declared(files, attribute, &message).with_help(help));
+            }
             nouns.declare(&name, shape);
         }
-        let mut faults = Vec::new();
         if let Some(text) = files.get(FILE) {
             let listed = read_listed(text, schema, provided, &mut faults);
             nouns.list(listed, schema, &mut faults);
@@ -158,33 +164,20 @@ fn read_listed(text: &str, schema: &Schema, provided: bool, faults: &mut Vec<Dia
     let items: Vec<&RawValue> = match serde_json::from_str(text) {
         Ok(items) => items,
         Err(error) => {
-            let start = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
-            let offset = start + error.column().saturating_sub(1);
             let help = "write a list of {\"uid\": {\"type\", \"id\"}, \"attrs\": {}, \"parents\": []}";
-            faults.push(Diagnostic::at(FILE, text, offset, &error.to_string()).with_help(help));
+            faults.push(Diagnostic::json(FILE, text, &error).with_help(help));
             return Vec::new();
         }
     };
     let mut listed: Vec<Entity> = Vec::new();
     let mut seen = BTreeMap::new();
     for item in items {
-        // The item is a part of the text, so the distance of their beginnings is its place.
-        let offset = (item.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let fault = |message: &str| Diagnostic::at(FILE, text, offset, message);
+        let fault = |message: &str| Diagnostic::part(FILE, text, item.get(), message);
         let entity = match Entity::from_json_str(item.get(), Some(schema)) {
             Ok(entity) => entity,
             Err(error) => {
                 let found = Diagnostic::cedar(FILE, "", &error);
-                let mut cause = std::error::Error::source(&error);
-                let mut message = found.message.clone();
-                while let Some(inner) = cause {
-                    let words = inner.to_string();
-                    if !message.contains(&words) {
-                        message = format!("{message}: {words}");
-                    }
-                    cause = inner.source();
-                }
-                faults.push(Diagnostic { help: found.help, ..fault(&message) });
+                faults.push(Diagnostic { help: found.help, ..fault(&found.message) });
                 continue;
             }
         };
@@ -196,9 +189,9 @@ fn read_listed(text: &str, schema: &Schema, provided: bool, faults: &mut Vec<Dia
                 fault(&message).with_help("people and accounts come over SCIM and the manage API; leave them out"),
             );
         }
-        if let Some(before) = seen.insert(uid.to_string(), offset) {
-            let line = text.get(..before).map_or(0, |head| head.matches('\n').count()) + 1;
-            faults.push(fault(&format!("`{uid}` stands twice (before in line {line})")));
+        let here = fault("").line;
+        if let Some(before) = seen.insert(uid.to_string(), here) {
+            faults.push(fault(&format!("`{uid}` stands twice (before in line {before})")));
             continue;
         }
         listed.push(entity);

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
+use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, SlotId, Template};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::Diagnostic;
 use super::analysis::{self, Analysis};
 use super::conditions::Condition;
 use super::source::Files;
+use super::{Diagnostic, causes};
 use crate::domain::Reason;
 
 /// A policy with what its annotations and its conditions say.
@@ -44,41 +46,174 @@ impl Loaded {
     }
 }
 
-/// Reads every `*.cedar` file; answers every fault at once.
-pub(super) fn read(files: &Files) -> (Vec<Loaded>, Vec<Diagnostic>) {
-    let mut all: Vec<Loaded> = Vec::new();
-    let mut faults = Vec::new();
-    let mut seen: HashMap<Arc<str>, String> = HashMap::new();
+/// All policies of a bundle.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    /// Each policy by itself, links of templates among them.
+    pub(super) all: Vec<Loaded>,
+    /// The same as Cedar keeps them, templates and links apart: what is validated.
+    pub(super) set: PolicySet,
+    /// Where templates stand: their ids to files.
+    pub(super) templates: HashMap<String, String>,
+}
+
+/// The file that links templates.
+pub(super) const LINKS: &str = "links.json";
+
+/// Reads every `*.cedar` file and `links.json`; answers every fault at once.
+pub(super) fn read(files: &Files) -> (Policies, Vec<Diagnostic>) {
+    let mut reading = Reading::default();
     for (file, text) in files.iter().filter(|(name, _)| name.ends_with(".cedar")) {
-        let set: PolicySet = match text.parse() {
-            Ok(set) => set,
+        match text.parse::<PolicySet>() {
+            Ok(set) => reading.file(file, text, &set),
             Err(errors) => {
                 let errors: &cedar_policy::ParseErrors = &errors;
-                faults.extend(errors.iter().map(|error| Diagnostic::cedar(file, text, error)));
-                continue;
-            }
-        };
-        if let Some(template) = set.templates().next() {
-            let message = format!("`{}` is a template; templates are linked by no bundle file yet", template.id());
-            faults.push(Diagnostic::file(file, &message));
-        }
-        let mut policies: Vec<&Policy> = set.policies().collect();
-        // Cedar numbers the policies of a text in their order: policy0, policy1, ...
-        policies.sort_by_key(|policy| number(policy.id()));
-        for policy in policies {
-            match load(file, policy) {
-                Ok(loaded) => {
-                    if let Some(before) = seen.insert(Arc::clone(&loaded.id), file.clone()) {
-                        let message = format!("the policy id `{}` stands twice (before in {before})", loaded.id);
-                        faults.push(Diagnostic::file(file, &message));
-                    }
-                    all.push(loaded);
-                }
-                Err(message) => faults.push(Diagnostic::file(file, &message)),
+                reading.faults.extend(errors.iter().map(|error| Diagnostic::cedar(file, text, error)));
             }
         }
     }
-    (all, faults)
+    if let Some(text) = files.get(LINKS) {
+        reading.links(text);
+    }
+    (reading.policies, reading.faults)
+}
+
+/// One link of a template, in Cedar's own JSON form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Link {
+    template_id: String,
+    new_id: String,
+    values: HashMap<String, serde_json::Value>,
+}
+
+#[derive(Default)]
+struct Reading {
+    policies: Policies,
+    faults: Vec<Diagnostic>,
+    /// Ids to the places where they stand.
+    seen: HashMap<String, String>,
+}
+
+impl Reading {
+    fn file(&mut self, file: &str, text: &str, set: &PolicySet) {
+        // Cedar numbers the policies of a text in their order: policy0, policy1, ...
+        let mut policies: Vec<(usize, Source<'_>)> = Vec::new();
+        policies.extend(set.policies().map(|policy| (number(policy.id()), Source::Policy(policy))));
+        policies.extend(set.templates().map(|template| (number(template.id()), Source::Template(template))));
+        policies.sort_by_key(|(number, _)| *number);
+        let mut cursor = 0;
+        for (_, policy) in policies {
+            let words = policy.text();
+            let offset = text.get(cursor..).and_then(|rest| rest.find(&words)).map_or(cursor, |at| cursor + at);
+            cursor = offset + words.len();
+            let here = |message: &str| Diagnostic::at(file, text, offset, message).spanning(words.lines().next());
+            let id = match policy.id() {
+                Ok(id) => id,
+                Err(message) => {
+                    self.faults.push(here(&message).with_help("write @id(\"a-name\") above it"));
+                    continue;
+                }
+            };
+            if let Some(before) = self.seen.insert(id.to_owned(), file.to_owned()) {
+                let message = format!("the policy id `{id}` stands twice (before in {before})");
+                self.faults.push(here(&message).with_help("give each policy an id of its own"));
+                continue;
+            }
+            let taken = match policy {
+                Source::Policy(policy) => self.policy(file, policy, id),
+                Source::Template(template) => {
+                    self.policies.templates.insert(id.to_owned(), file.to_owned());
+                    let added = self.policies.set.add_template(template.new_id(PolicyId::new(id)));
+                    added.map_err(|error| error.to_string())
+                }
+            };
+            if let Err(message) = taken {
+                self.faults.push(here(&message));
+            }
+        }
+    }
+
+    fn policy(&mut self, file: &str, policy: &Policy, id: &str) -> Result<(), String> {
+        let policy = policy.new_id(PolicyId::new(id));
+        let loaded = load(file, &policy, id)?;
+        self.policies.set.add(policy).map_err(|error| error.to_string())?;
+        self.policies.all.push(loaded);
+        Ok(())
+    }
+
+    fn links(&mut self, text: &str) {
+        let items: Vec<&RawValue> = match serde_json::from_str(text) {
+            Ok(items) => items,
+            Err(error) => return self.faults.push(Diagnostic::json(LINKS, text, &error).with_help(LINK_HELP)),
+        };
+        for item in items {
+            if let Err(message) = self.link(item) {
+                self.faults.push(Diagnostic::part(LINKS, text, item.get(), &message).with_help(LINK_HELP));
+            }
+        }
+    }
+
+    fn link(&mut self, item: &RawValue) -> Result<(), String> {
+        let link: Link = serde_json::from_str(item.get()).map_err(|error| error.to_string())?;
+        let Link { template_id, new_id, values } = link;
+        let Some(file) = self.policies.templates.get(&template_id).cloned() else {
+            return Err(format!("no template is called `{template_id}`"));
+        };
+        if let Some(before) = self.seen.insert(new_id.clone(), LINKS.to_owned()) {
+            return Err(format!("the policy id `{new_id}` stands twice (before in {before})"));
+        }
+        let mut slots = HashMap::new();
+        for (slot, value) in values {
+            let slot = match slot.as_str() {
+                "?principal" => SlotId::principal(),
+                "?resource" => SlotId::resource(),
+                other => return Err(format!("`{other}` is no slot; there are ?principal and ?resource")),
+            };
+            slots.insert(slot, EntityUid::from_json(value).map_err(|error| causes(&error))?);
+        }
+        let id = PolicyId::new(&new_id);
+        let linked = self.policies.set.link(PolicyId::new(&template_id), id.clone(), slots);
+        linked.map_err(|error| causes(&error))?;
+        let policy = self.policies.set.policy(&id).ok_or("the link was lost")?;
+        let loaded = load(&file, &unlinked(policy)?, &new_id)?;
+        self.policies.all.push(loaded);
+        Ok(())
+    }
+}
+
+const LINK_HELP: &str = "write {\"templateId\": \"…\", \"newId\": \"…\", \"values\": {\"?principal\": {\"type\": \"User\", \"id\": \"…\"}}}";
+
+/// What one statement of a file is.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Policy(&'a Policy),
+    Template(&'a Template),
+}
+
+impl<'a> Source<'a> {
+    fn text(self) -> String {
+        match self {
+            Self::Policy(policy) => policy.to_cedar().unwrap_or_default(),
+            Self::Template(template) => template.to_cedar(),
+        }
+    }
+
+    fn id(self) -> Result<&'a str, String> {
+        let (id, ordinal) = match self {
+            Self::Policy(policy) => (policy.annotation("id"), number(policy.id()) + 1),
+            Self::Template(template) => (template.annotation("id"), number(template.id()) + 1),
+        };
+        id.filter(|id| !id.is_empty()).ok_or_else(|| {
+            format!("policy number {ordinal} of the file has no `@id(\"...\")`; answers and tests name policies by it")
+        })
+    }
+}
+
+/// A linked policy as one of its own, which can stand in any set.
+pub(super) fn unlinked(policy: &Policy) -> Result<Policy, String> {
+    let json = policy.to_json().map_err(|error| error.to_string())?;
+    Policy::from_json(Some(policy.id().clone()), json).map_err(|error| error.to_string())
 }
 
 fn number(id: &PolicyId) -> usize {
@@ -86,13 +221,7 @@ fn number(id: &PolicyId) -> usize {
     text.trim_start_matches("policy").parse().unwrap_or(usize::MAX)
 }
 
-fn load(file: &str, policy: &Policy) -> Result<Loaded, String> {
-    let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
-        let ordinal = number(policy.id()) + 1;
-        return Err(format!(
-            "policy number {ordinal} of the file has no `@id(\"...\")`; answers and tests name policies by it"
-        ));
-    };
+fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
     let code = |key: &str| match policy.annotation(key) {
         None => Ok(None),
         Some(code) => Reason::parse(code).map(Some).ok_or_else(|| {
@@ -115,7 +244,7 @@ fn load(file: &str, policy: &Policy) -> Result<Loaded, String> {
     let text = |key: &str| policy.annotation(key).filter(|text| !text.is_empty()).map(Arc::from);
     let json = policy.to_json().map_err(|error| format!("policy `{id}`: {error}"))?;
     Ok(Loaded {
-        policy: policy.new_id(PolicyId::new(id)),
+        policy: policy.clone(),
         id: id.into(),
         effect,
         reason,

@@ -68,6 +68,8 @@ pub struct Endpoint {
     pub target: Target,
     /// File it stands in, for diagnostics.
     pub file: String,
+    /// Where in the file, in bytes.
+    pub offset: usize,
 }
 
 /// An endpoint that a request fits.
@@ -118,15 +120,15 @@ pub struct Routes {
 const DEEPEST: usize = 32;
 
 impl Routes {
-    /// Builds the tries; answers every fault of the endpoints at once.
-    pub fn build(endpoints: Vec<Endpoint>) -> Result<Self, Vec<String>> {
+    /// Builds the tries; answers every fault at once, each with the place of its endpoint.
+    pub fn build(endpoints: Vec<Endpoint>) -> Result<Self, Vec<(usize, String)>> {
         let mut routes = Self::default();
         let mut faults = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             routes.hosts.extend(endpoint.hosts.iter().cloned());
             for base in &endpoint.base_paths {
                 if let Err(fault) = routes.insert(&endpoints, index, endpoint, base) {
-                    faults.push(fault);
+                    faults.push((index, fault));
                 }
             }
         }
@@ -136,7 +138,7 @@ impl Routes {
 
     fn insert(&mut self, all: &[Endpoint], index: usize, endpoint: &Endpoint, base: &str) -> Result<(), String> {
         let whole = format!("{}{}", base.trim_end_matches('/'), endpoint.template);
-        let here = |what: &str| format!("{}: {} {whole}: {what}", endpoint.file, endpoint.method);
+        let here = |what: &str| format!("{} {whole}: {what}", endpoint.method);
         let path = CanonicalPath::parse(&whole).map_err(|fault| here(&fault.to_string()))?;
         if path.segments().count() > DEEPEST {
             return Err(here("more than 32 segments"));
@@ -327,6 +329,7 @@ mod tests {
             base_paths: vec!["/api".into(), "/api/v2".into()],
             target: if template.contains("{accountId}") { Target::Account } else { Target::Organization },
             file: "routes/test.toml".into(),
+            offset: 0,
         }
     }
 

@@ -35,6 +35,14 @@ const LARGEST_BUNDLE: u64 = 64 * 1024 * 1024;
 pub(super) type Files = BTreeMap<String, String>;
 
 impl Source {
+    /// What changes whenever a file of the bundle does: the id that a bundle of these files would have.
+    pub fn fingerprint(&self) -> String {
+        match self.read() {
+            Ok(files) => identify(&files),
+            Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        }
+    }
+
     /// Reads every file that belongs to a bundle.
     pub(super) fn read(&self) -> Result<Files, Vec<Diagnostic>> {
         let mut files = Files::new();
@@ -70,7 +78,7 @@ impl Source {
 fn belongs(name: &str) -> bool {
     match name.split_once('/') {
         None => {
-            matches!(name, "catalogue.toml" | "entities.json")
+            matches!(name, "catalogue.toml" | "entities.json" | "links.json")
                 || name.ends_with(".cedar")
                 || name.ends_with(".cedarschema")
         }

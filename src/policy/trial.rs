@@ -155,7 +155,10 @@ impl CaseFile {
         let mut cases: Self = toml::from_str(text).map_err(|error| Diagnostic::toml(file, text, &error))?;
         file.clone_into(&mut cases.file);
         for case in &cases.cases {
-            case.check().map_err(|what| Diagnostic::file(file, &format!("case `{}`: {what}", case.name)))?;
+            case.check().map_err(|what| {
+                let message = format!("case `{}`: {what}", case.name);
+                Diagnostic::near(file, text, &format!("name = \"{}\"", case.name), &message)
+            })?;
         }
         Ok(cases)
     }

@@ -65,6 +65,7 @@ pub struct Metrics {
     ledger_revision: Gauge,
     policy_errors: Counter,
     log_lost: Counter,
+    policies: PolicyCounters,
     provisioning: Arc<Provisioning>,
 }
 
@@ -91,7 +92,6 @@ impl Metrics {
         registry.register("policy_errors", "Policies that could not be evaluated", policy_errors.clone());
         registry.register("log_lost", "Log lines dropped because nobody read them", log_lost.clone());
         Self {
-            registry,
             listeners,
             decisions,
             bundle,
@@ -99,6 +99,8 @@ impl Metrics {
             ledger_revision,
             policy_errors,
             log_lost,
+            policies: PolicyCounters::register(&mut registry),
+            registry,
             provisioning,
         }
     }
@@ -146,6 +148,23 @@ impl Metrics {
         let _first = self.provisioning.0.set(source);
     }
 
+    /// Counts a decision that was made again by plain Cedar, and whether it differed.
+    pub fn self_check(&self, differed: bool) {
+        self.policies.checks.inc();
+        if differed {
+            self.policies.differences.inc();
+        }
+    }
+
+    /// Counts policies that were put in service, or refused.
+    pub fn policy_reload(&self, refused: bool) {
+        if refused {
+            self.policies.refusals.inc();
+        } else {
+            self.policies.reloads.inc();
+        }
+    }
+
     /// The counter of lost log lines, for [`super::log::start`].
     pub fn log_lost(&self) -> Counter {
         self.log_lost.clone()
@@ -163,6 +182,30 @@ impl Metrics {
 
     /// The media type of [`Self::render`].
     pub const MEDIA_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+}
+
+/// What happens to bundles and to the trust in their index.
+#[derive(Debug, Default)]
+struct PolicyCounters {
+    checks: Counter,
+    differences: Counter,
+    reloads: Counter,
+    refusals: Counter,
+}
+
+impl PolicyCounters {
+    fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        for (name, help, counter) in [
+            ("self_checks", "Decisions made again by plain Cedar", &all.checks),
+            ("self_check_differences", "Decisions that differed from plain Cedar's", &all.differences),
+            ("policy_reloads", "Bundles put in service after the first", &all.reloads),
+            ("policy_reload_failures", "Bundles refused while another one served", &all.refusals),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        all
+    }
 }
 
 impl fmt::Debug for Metrics {

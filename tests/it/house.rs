@@ -54,6 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
+    ("notify", &["app"]),
     ("indicatif", &["cli"]),
     ("arc_swap", &["directory", "policy", "telemetry"]),
     ("tokio_rustls", &["http"]),

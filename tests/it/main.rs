@@ -27,6 +27,8 @@ mod guides;
 mod house;
 mod model;
 mod opa;
+mod operator_edits;
+mod policy_faults;
 mod readme;
 mod reload;
 mod revocation;

@@ -102,3 +102,59 @@ fn a_bad_bundle_at_the_start_refuses_to_start_and_binds_nothing() {
     std::fs::write(policies.join("bad.cedar"), "@id(\"all\") forbid (principal, action, resource);").unwrap();
     assert_eq!(serve(folder.path()).wait_with_output().unwrap().status.code(), Some(4));
 }
+
+/// Edits without anybody asking for a reload, one in ten of them invalid, while questions go on: each answer is one
+/// valid version's, none an error, and every edit arrives.
+#[test]
+fn edits_arrive_by_themselves_and_every_answer_is_of_one_valid_version() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policies);
+    std::fs::remove_dir_all(policies.join("tests")).unwrap();
+    let write = |text: &str| {
+        // Written aside and renamed, as editors do.
+        std::fs::write(policies.join(".version.tmp"), text).unwrap();
+        std::fs::rename(policies.join(".version.tmp"), policies.join("version.cedar")).unwrap();
+    };
+    let version = |number: usize| write(&format!("@id(\"v{number}\") forbid (principal, action, resource);"));
+    version(0);
+    let server = started(folder.path());
+    let stop = AtomicBool::new(false);
+    let seen: Vec<Vec<(String, String)>> = std::thread::scope(|threads| {
+        let asking: Vec<_> = (0..2)
+            .map(|_| {
+                threads.spawn(|| {
+                    let mut gate = Client::new(&server.doors.gate);
+                    let mut seen = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let answer = ask(&mut gate);
+                        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+                        seen.push((text(&answer["policies"][0]), text(&answer["bundle"])));
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let mut gate = Client::new(&server.doors.gate);
+        let mut ops = server.doors.anonymous("ops");
+        for number in 1..=20 {
+            if number % 10 == 5 {
+                write("forbid (principal, action, resource) when { principal.nose };");
+                while !ops.send("GET", "/readyz?verbose", "text/plain", b"").unwrap().text().contains("[!]policies") {}
+            } else {
+                version(number);
+                while ask(&mut gate)["policies"] != json!([format!("v{number}")]) {}
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut bundles = std::collections::HashMap::new();
+    for (policy, bundle) in seen.into_iter().flatten() {
+        assert!(policy.starts_with('v'), "{policy}");
+        assert_eq!(bundles.entry(policy).or_insert_with(|| bundle.clone()), &bundle, "one version, one bundle");
+    }
+    assert!(bundles.len() > 1);
+}

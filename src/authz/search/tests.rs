@@ -232,7 +232,7 @@ fn actions_are_those_that_get_a_permit_one_by_one() {
     let authz = authz(&bundle, directory(7));
     let view = authz.view();
     let mut most = 0;
-    for number in (500..500 + PEOPLE).step_by(5) {
+    for number in (500..500 + PEOPLE).step_by(3) {
         let who = format!("person{number}");
         let resource = Some(EntityName::new("Account", "10"));
         let found = view.actions(Subject::User(&who), resource, Channel::Api, &[], Page::ALL).unwrap();
