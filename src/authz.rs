@@ -10,6 +10,7 @@ mod classes;
 mod facts;
 mod find;
 mod judge;
+mod rows;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ pub mod trial;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
 use crate::domain::{Decision, Question, Reason, Revision};
@@ -25,6 +28,7 @@ use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
 use crate::token::Verifier;
 use cache::DecisionCache;
+use rows::{Lenses, Rows};
 
 pub use search::{Found, Page};
 
@@ -78,6 +82,8 @@ pub struct Authz {
     verifier: Arc<Verifier>,
     clock: Arc<dyn Clock>,
     cache: DecisionCache,
+    rows: Rows,
+    lenses: ArcSwap<Lenses>,
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
@@ -108,6 +114,8 @@ impl Authz {
             verifier,
             clock: Arc::clone(&sources.clock),
             cache: DecisionCache::new(config.cache_entries),
+            rows: Rows::new(),
+            lenses: ArcSwap::default(),
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),

@@ -54,7 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
-    ("arc_swap", &["directory", "policy", "telemetry"]),
+    ("arc_swap", &["authz", "directory", "policy", "telemetry"]),
     ("tokio_rustls", &["http"]),
     ("webpki", &["http"]),
     ("rustls_native_certs", &["http"]),
