@@ -14,6 +14,7 @@ mod facts;
 mod find;
 mod judge;
 pub mod matrix;
+mod rows;
 mod search;
 mod selfcheck;
 #[cfg(test)]
@@ -23,6 +24,8 @@ pub mod trial;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
 use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject, Timestamp};
@@ -30,6 +33,7 @@ use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
 use crate::token::{NewerKeys, Verifier};
 use cache::DecisionCache;
+use rows::{Lenses, Rows};
 
 pub use crate::policy::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
 pub use explain::Explained;
@@ -87,6 +91,8 @@ pub struct Authz {
     verifier: Arc<Verifier>,
     clock: Arc<dyn Clock>,
     cache: DecisionCache,
+    rows: Rows,
+    lenses: ArcSwap<Lenses>,
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
@@ -124,6 +130,8 @@ impl Authz {
             verifier,
             clock: Arc::clone(&sources.clock),
             cache: DecisionCache::new(config.cache_entries),
+            rows: Rows::new(),
+            lenses: ArcSwap::default(),
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),

@@ -5,8 +5,8 @@
 //! answer to the write leaves (`app` hands [`Directory::apply`] to the ledger's writer). Holds what decisions
 //! read and nothing else; knows no SCIM, no policy and no HTTP.
 
-mod external;
 mod export;
+mod external;
 mod index;
 mod pages;
 mod records;
@@ -24,7 +24,7 @@ use pages::Pages;
 use records::Slot;
 
 pub use records::{Account, Group, Person};
-pub use rights::Rights;
+pub use rights::{Rights, Sight};
 
 /// The published state and the one way to change it.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ pub struct Directory {
 pub struct Snapshot {
     revision: Revision,
     slots: Pages<Slot>,
-    /// Role names by their numbers.
-    names: Pages<Option<Arc<str>>>,
-    name_count: u32,
+    /// Role names and product names by their numbers, and how many there are of each.
+    roles: Names,
+    products: Names,
     index: Index,
     external: ExternalIds,
     people: u32,
@@ -103,8 +103,8 @@ impl Snapshot {
         Self {
             revision: Revision { epoch: 1, number: 0 },
             slots: Pages::default(),
-            names: Pages::default(),
-            name_count: 0,
+            roles: Names::default(),
+            products: Names::default(),
             index: Index::default(),
             external: ExternalIds::of(connections),
             people: 0,
@@ -171,7 +171,7 @@ impl Snapshot {
 
     /// A role's name.
     pub fn role(&self, number: u32) -> &str {
-        self.names.get(number).and_then(Option::as_deref).unwrap_or("")
+        self.roles.get(number)
     }
 
     /// Everybody, by number.
@@ -192,7 +192,18 @@ impl Snapshot {
     /// The number of a role's name, where anybody or any group ever had it.
     pub fn role_named(&self, name: &str) -> Option<u32> {
         let hash = self.index.hash(KeyKind::Role, name);
-        self.index.find(hash, |number| self.role(number) == name)
+        self.index.find(hash, |number| self.roles.get(number) == name)
+    }
+
+    /// The number of a product's name, where any account ever had it.
+    pub fn product_named(&self, name: &str) -> Option<u32> {
+        let hash = self.index.hash(KeyKind::Product, name);
+        self.index.find(hash, |number| self.products.get(number) == name)
+    }
+
+    /// How many names of roles and of products have numbers. Numbers are given once and stay.
+    pub const fn name_counts(&self) -> (u32, u32) {
+        (self.roles.count, self.products.count)
     }
 
     fn fold(&mut self, number: Number, image: &Image, revision: u64) {
@@ -204,8 +215,11 @@ impl Snapshot {
                 let hash = self.index.hash(KeyKind::Account, &account.id);
                 self.index.insert(hash, number);
                 let products = account.products.iter().map(|product| product.as_str().into()).collect();
+                let numbers = account.products.iter().map(|product| self.product_number(product));
+                let product_set = numbers.collect::<Vec<u32>>().into_iter().try_fold(0, rights::with_number);
                 let id = account.id.as_str().into();
-                let record = Account { number, id, organization: account.organization, products, revision };
+                let record =
+                    Account { number, id, organization: account.organization, products, product_set, revision };
                 self.put(number, Slot::Account(Arc::new(record)));
             }
             Image::User(user) => {
@@ -225,7 +239,7 @@ impl Snapshot {
     }
 
     fn fold_user(&mut self, number: Number, image: &UserImage, groups: &[Number], revision: u64) {
-        let roles: Vec<u32> = image.roles.iter().map(|name| self.name(name)).collect();
+        let roles: Vec<u32> = image.roles.iter().map(|name| self.role_number(name)).collect();
         let before = self.person(number).cloned();
         let Some(person) = Person::new(number, image, groups, &roles, revision) else {
             // Whoever cannot be read is nobody: an image that was dropped might have taken rights away.
@@ -256,7 +270,7 @@ impl Snapshot {
             id: image.id.as_str().into(),
             organization: image.organization,
             name: image.name.as_str().into(),
-            roles: image.roles.iter().map(|name| self.name(name)).collect(),
+            roles: image.roles.iter().map(|name| self.role_number(name)).collect(),
             assigned: image.assigned,
             accounts: image.accounts.as_slice().into(),
             parents,
@@ -297,18 +311,43 @@ impl Snapshot {
         }
     }
 
-    /// The number of a role name; new names get the next one.
-    fn name(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.role_named(name) {
-            return number;
-        }
-        let hash = self.index.hash(KeyKind::Role, name);
-        let number = self.name_count;
-        self.name_count += 1;
+    /// The number of a role's name; new names get the next one.
+    fn role_number(&mut self, name: &str) -> u32 {
+        self.role_named(name).unwrap_or_else(|| {
+            let number = self.roles.add(name);
+            self.index.insert(self.index.hash(KeyKind::Role, name), number);
+            number
+        })
+    }
+
+    /// The number of a product's name; new names get the next one.
+    fn product_number(&mut self, name: &str) -> u32 {
+        self.product_named(name).unwrap_or_else(|| {
+            let number = self.products.add(name);
+            self.index.insert(self.index.hash(KeyKind::Product, name), number);
+            number
+        })
+    }
+}
+
+/// Names in the order in which they appeared.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    names: Pages<Option<Arc<str>>>,
+    count: u32,
+}
+
+impl Names {
+    fn get(&self, number: u32) -> &str {
+        self.names.get(number).and_then(Option::as_deref).unwrap_or("")
+    }
+
+    fn add(&mut self, name: &str) -> u32 {
+        let number = self.count;
+        self.count += 1;
         if let Some(place) = self.names.at(number) {
             *place = Some(name.into());
         }
-        self.index.insert(hash, number);
         number
     }
 }

@@ -7,6 +7,7 @@ use super::cache::{Key, ResourceKey, Stamped};
 use super::explain::Evaluated;
 use super::facts::{self, Known};
 use super::find::{Denied, Found, Who, denied, find};
+use super::rows::RowKey;
 use super::{Failure, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
@@ -40,7 +41,17 @@ impl View<'_> {
         if let Some(denial) = who.person().and_then(standing) {
             return Ok(self.deny(denial, Some(&found), None));
         }
-        let decision = self.evaluate(question, &found, who, now)?;
+        let row = who.person().and_then(|person| self.row_key(question, &found, person, now));
+        let decision = match row.as_ref().and_then(|row| self.authz.rows.get(row)) {
+            Some(kept) => {
+                let (kind, id) = match (&found.target, &found.id) {
+                    (Target::Account, Some(id)) => ("Account", id.as_str()),
+                    _ => ("Dashboard", "dashboard"),
+                };
+                self.decision(&found, &kept, kind, id, CacheUse::Row)
+            }
+            None => self.evaluate(question, &found, who, row, now)?,
+        };
         if !self.aside && self.authz.self_check.picks() {
             self.authz.self_check.offer(self, question, &who, now, &decision);
         }
@@ -52,6 +63,7 @@ impl View<'_> {
         question: &Question<'_>,
         found: &Found<'_>,
         who: Who<'_>,
+        row: Option<RowKey>,
         now: Timestamp,
     ) -> Result<Decision, Failure> {
         let snapshot = &*self.snapshot;
@@ -65,6 +77,7 @@ impl View<'_> {
             view: self,
             context: read_context(found, question.context),
             found,
+            row,
             known: who.person().map(|person| Known::new(snapshot, person)),
             who,
             account: named.map(|id| (id, snapshot.account(id).map(|account| &**account))),
@@ -145,6 +158,8 @@ struct Inputs<'a> {
     /// What of the question's context the action reads.
     context: Vec<(String, ContextValue)>,
     found: &'a Found<'a>,
+    /// Where the outcome is kept for everybody who looks the same.
+    row: Option<RowKey>,
     who: Who<'a>,
     known: Option<Known<'a>>,
     account: Option<(&'a str, Option<&'a Account>)>,
@@ -298,6 +313,11 @@ impl Inputs<'_> {
         resource: ResourceFacts<'_>,
         key: Option<ResourceKey>,
     ) -> Result<(Arc<Evaluation>, bool), Failure> {
+        if let Some(row) = self.row {
+            let evaluation = Arc::new(self.ask(resource)?);
+            self.view.authz.rows.put(row, &evaluation);
+            return Ok((evaluation, false));
+        }
         let key = key.and_then(|key| self.key(key));
         if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
             return Ok((kept, true));
@@ -406,17 +426,23 @@ impl Inputs<'_> {
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
-        self.view.count(evaluation.reason, cache);
-        let kinds = self.found.action.resources.iter();
+        self.view.decision(self.found, evaluation, kind, id, cache)
+    }
+}
+
+impl View<'_> {
+    fn decision(&self, found: &Found<'_>, evaluation: &Evaluation, kind: &str, id: &str, cache: CacheUse) -> Decision {
+        self.count(evaluation.reason, cache);
+        let kinds = found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
         Decision {
             reason: evaluation.reason,
             message: Arc::clone(&evaluation.message),
             policies: Arc::clone(&evaluation.policies),
-            action: Some(Arc::clone(&self.found.action.name)),
+            action: Some(Arc::clone(&found.action.name)),
             resource: Some(ResourceName { kind, id: id.to_owned() }),
-            revision: self.view.snapshot.revision(),
-            bundle: Arc::clone(self.view.serving.bundle.id()),
+            revision: self.snapshot.revision(),
+            bundle: Arc::clone(self.serving.bundle.id()),
         }
     }
 }

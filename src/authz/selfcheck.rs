@@ -199,6 +199,7 @@ impl Authz {
             return true;
         }
         self.cache.clear();
+        self.rows.clear();
         let action = sample.decision.action.as_deref().unwrap_or_default();
         // Made anew: what then still differs is the index, and no longer a cache.
         let by_index = sample.ask(&sample.view(self, false));

@@ -28,6 +28,8 @@ pub(super) enum KeyKind {
     Account,
     /// A role's name.
     Role,
+    /// A product's name.
+    Product,
 }
 
 /// 4,096 small tables in two levels: a change copies one table and two short lists.

@@ -34,6 +34,8 @@ pub struct Account {
     pub organization: Number,
     /// Active products.
     pub products: Box<[Box<str>]>,
+    /// The same as a set of the snapshot's product numbers; `None` where a number is above 127.
+    pub product_set: Option<u128>,
     /// The revision that last changed it.
     pub revision: u64,
 }

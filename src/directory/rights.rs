@@ -21,6 +21,22 @@ pub struct Rights {
     pub stamp: u64,
 }
 
+/// What decisions on one account see of a person, small enough to be a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Effective roles as a set of the snapshot's role numbers.
+    pub roles: u128,
+    /// As [`Rights::assigned`].
+    pub assigned: bool,
+    /// Whether the account is among the person's.
+    pub granted: bool,
+}
+
+/// The set with this number; `None` where it has no room for it.
+pub(super) fn with_number(set: u128, number: u32) -> Option<u128> {
+    Some(set | 1_u128.checked_shl(number)?)
+}
+
 /// More groups than this above one person are not followed; they grant nothing.
 const MOST_GROUPS: usize = 10_000;
 
@@ -66,6 +82,31 @@ impl Snapshot {
         rights.accounts.dedup();
         rights.assigned |= !rights.roles.is_empty();
         rights
+    }
+
+    /// What [`Self::rights`] says, as far as decisions on one account see it; `None` where a role's number is above
+    /// 127. Nothing is allocated unless groups are nested.
+    pub fn sight(&self, person: &Person, account: Option<&Account>) -> Option<Sight> {
+        let of_account = account.filter(|account| account.organization == person.organization);
+        let holds = |accounts: &[Number]| of_account.is_some_and(|account| accounts.contains(&account.number));
+        let mut roles = person.roles().iter().copied().try_fold(0, with_number)?;
+        let mut assigned = person.assigned();
+        let mut granted = of_account.is_some_and(|account| person.accounts().binary_search(&account.number).is_ok());
+        for number in person.groups() {
+            let Some(Slot::Group(group)) = self.slots.get(*number) else { continue };
+            if group.organization != person.organization {
+                continue;
+            }
+            if !group.parents.is_empty() {
+                let rights = self.rights(person);
+                let roles = rights.roles.iter().copied().try_fold(0, with_number)?;
+                return Some(Sight { roles, assigned: rights.assigned, granted: holds(&rights.accounts) });
+            }
+            roles = group.roles.iter().copied().try_fold(roles, with_number)?;
+            assigned |= group.assigned;
+            granted |= holds(&group.accounts);
+        }
+        Some(Sight { roles, assigned: assigned || roles != 0, granted })
     }
 
     /// The granted accounts of a person, by id.

@@ -138,6 +138,11 @@ pub(super) struct Parts<'a> {
 }
 
 impl Action {
+    /// Whether an outcome may change at any moment, because policies read the time in a way that is not known.
+    pub fn at_any_moment(&self) -> bool {
+        self.time == TimeDependence::Always
+    }
+
     /// Whether the action reads this key of a question's context; what the server itself knows is not among them.
     pub fn reads(&self, key: &str) -> bool {
         self.shapes.get(key).is_some_and(|field| !reserved(key, &field.shape))

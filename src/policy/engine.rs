@@ -253,7 +253,7 @@ impl Bundle {
                 let missing = permit.missing.unwrap_or(Reason::RoleMissing);
                 better(missing, sentence(permit, missing));
             } else {
-                let where_ = account.map_or("no granted account has".to_owned(), |a| format!("account {} lacks", a.id));
+                let where_ = account.map_or("no granted account has".to_owned(), |_| "this account lacks".to_owned());
                 let message = format!(
                     "the role {role} covers this on accounts with {}; {where_} {}",
                     listing(&permit.analysis.products, "and"),

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, Authorizer, Effect, PolicySet, ResourceConstraint};
 
+use super::action::Action;
 use super::conditions::{Clause, Condition, Piece};
 use super::engine::{Evaluation, PolicyFailure};
 use super::entities::Facts;
-use super::action::Action;
 use super::load::Bundle;
 use super::policies::Loaded;
 use crate::domain::{ContextValue, Reason};
