@@ -50,7 +50,7 @@ fn group(number: Number, roles: u8, flags: u8) -> Image {
 fn person(number: Number, roles: u8, flags: u8, accounts: u8) -> Image {
     Image::User(UserImage {
         id: format!("019aa8e1-0000-7000-8000-0000000000{number:02}"),
-        organization: 1 + Number::from(number % 4 == 0),
+        organization: 1 + Number::from(number.is_multiple_of(4)),
         username: format!("user{number}"),
         login: None,
         external_ids: std::collections::BTreeMap::new(),
@@ -98,9 +98,9 @@ fn a_row_says_what_a_fresh_evaluation_says() {
     let strategy = (any::<[u8; 8]>(), 0..names.len());
     let mut draw = || strategy.new_tree(&mut runner).unwrap().current();
     let (mut permits, mut asked, mut rows) = (0, 0, 0);
-    for round in 0..1_000 {
+    for round in 0..1_000_u16 {
         let ([what, a, b, c, ..], _) = draw();
-        match if round < 16 { round as u8 % 5 } else { what % 8 } {
+        match if round < 16 { (round % 5).to_le_bytes()[0] } else { what % 8 } {
             0 => change(3 + Number::from(a) % 4, account(3 + Number::from(a) % 4, b)),
             1 => change(7 + Number::from(a) % 3, group(7 + Number::from(a) % 3, b, c)),
             2 => {
@@ -125,7 +125,7 @@ fn a_row_says_what_a_fresh_evaluation_says() {
             let number = 10 + Number::from(who) % PEOPLE;
             let name = format!("user{number}");
             // Mostly an account on the person's own side of the wall.
-            let own = 3 + 2 * Number::from(number % 4 == 0) + Number::from(on) % 2;
+            let own = 3 + 2 * Number::from(number.is_multiple_of(4)) + Number::from(on) % 2;
             let on = if how & 6 == 0 { 3 + Number::from(on) % 4 } else { own };
             let id = (on * 100).to_string();
             let declared = &bundle.actions()[action];

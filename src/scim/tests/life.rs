@@ -26,7 +26,7 @@ async fn a_lock_is_not_the_identity_providers_to_lift() {
     let id = somebody(&idp).await;
     let path = format!("/Users/{id}");
     lock(&bench, &id, true).await;
-    assert_eq!(bench.image(&id).await.active, true, "a lock is no deactivation");
+    assert!(bench.image(&id).await.active, "a lock is no deactivation");
     let active = |on: bool| json!([{"op": "replace", "value": {"active": on}}]);
     let own = json!({USER_EXTENSION: {"locked": false}, "userName": "jane", "externalId": "e1", "active": true});
     idp.patch(&path, active(false)).await.ok(200);
