@@ -82,7 +82,7 @@ fn measure(arguments: &[String]) -> Result<(), Failure> {
         ("+ always allows", envoy(folder.path(), "allows", Some(allowing), service)?),
         ("+ Cedargate", envoy(folder.path(), "cedargate", Some(gate), service)?),
     ];
-    let requests = requests(&world);
+    let requests = requests(&world, gate)?;
     let mut ways: Vec<Way> = envoys.iter().map(|(name, _)| Way { name, ..Way::default() }).collect();
     for round in 0..=rounds {
         for (way, (_, (_, address))) in ways.iter_mut().zip(&envoys) {
@@ -114,16 +114,24 @@ fn measure(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Requests that Cedargate permits, of many people.
-fn requests(world: &World) -> Requests {
-    let request = |user: u64| {
-        let account = world.accounts_of(user).first().copied().unwrap_or(0);
-        let (path, name) = (World::account_id(account), World::username(user));
-        let text =
-            format!("GET /api/accounts/{path}/orders HTTP/1.1\r\nHost: api.bandwidth.com\r\nX-User: {name}\r\n\r\n");
-        text.into_bytes().into_boxed_slice()
-    };
-    (0..PEOPLE).map(request).collect()
+/// Requests that Cedargate permits, of many people: asked first, so that all three ways carry the same load.
+fn requests(world: &World, gate: SocketAddr) -> Result<Requests, Failure> {
+    let mut permitted = Vec::new();
+    for user in 0..PEOPLE {
+        let account = World::account_id(world.accounts_of(user).first().copied().unwrap_or(0));
+        let name = World::username(user);
+        let path = format!("/api/accounts/{account}/orders");
+        let question = json!({"subject": {"user": name}, "request": {"method": "GET", "path": path}});
+        let answer = exchange(gate, "POST /v1/authorize HTTP/1.1\r\n", &question.to_string())?;
+        if answer.contains("\"decision\":\"permit\"") {
+            let text = format!("GET {path} HTTP/1.1\r\nHost: dashboard.example.com\r\nX-User: {name}\r\n\r\n");
+            permitted.push(text.into_bytes().into_boxed_slice());
+        }
+    }
+    if permitted.len() < 100 {
+        return Err(format!("only {} of {PEOPLE} requests are permitted", permitted.len()).into());
+    }
+    Ok(permitted.into())
 }
 
 /// The built binary on a seeded folder; the gateway names the caller, so that no token is verified.
@@ -195,18 +203,20 @@ fn envoy(
     let file = file.display().to_string();
     let arguments = ["-c", &file, "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
     let mut process = Process::start(&target.join("tools/python/bin/envoy"), &arguments, None, Stdio::null())?;
-    let line = "GET /api/accounts/500000/orders HTTP/1.1\r\nHost: api.bandwidth.com\r\nX-User: nobody\r\n";
+    let line = "GET /api/accounts/500000/orders HTTP/1.1\r\nX-User: nobody\r\n";
     let started = Stopwatch::start();
+    let mut last = String::new();
     while started.elapsed() < START {
         process.running()?;
         // Cedargate denies nobody, and an answer that is a denial is an answer.
         match exchange(own, line, "") {
             Ok(_) => return Ok((process, own)),
             Err(failure) if failure.to_string().contains("403") => return Ok((process, own)),
-            Err(_) => pause(Duration::from_millis(10)),
+            Err(failure) => last = failure.to_string(),
         }
+        pause(Duration::from_millis(10));
     }
-    Err(format!("{name} does not become ready").into())
+    Err(format!("{name} does not become ready: {last}").into())
 }
 
 fn as_table(ways: &[Way]) -> String {
