@@ -28,10 +28,12 @@ use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
 use crate::policy::{Diagnostic, Live, Source};
-use crate::scim::{EventRetention, RoleSource, Scim};
+use crate::scim::{EventRetention, RoleSource, Scim, StoredPasswords};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
 use crate::telemetry::{Health, LogGuard, Metrics};
+
+use crate::token::Passwords;
 
 pub use files::Addresses;
 
@@ -133,8 +135,10 @@ impl App {
             self_check_every: config.decision.self_check_every,
         };
         let keys = keys::Keeping::new(Arc::clone(&verifier), key_places, Arc::clone(&sources.clock));
-        let authz =
-            Arc::new(Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics)));
+        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let passwords = Passwords::new(Arc::new(StoredPasswords::new(Arc::clone(&shared))), &sources.random);
+        let authz = Authz::new(&authz_config, directory, Arc::clone(&live), verifier, &sources, Arc::clone(&metrics));
+        let authz = Arc::new(authz.with_passwords(passwords));
         let reloader = Arc::new(policy::Reloader::new(source, live, Arc::clone(&metrics)));
         let integrity = Arc::new(Mutex::new(Ok(())));
 
@@ -142,7 +146,6 @@ impl App {
         let addresses = Addresses::of(&bound);
         let public_url = config.scim.public_url.clone().unwrap_or_else(|| addresses.front.clone());
         let schemas = files::schemas(config.scim.schemas.as_deref()).map_err(StartError::Config)?;
-        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let scim = Scim::new(Arc::clone(&shared), schemas, sources.clone(), &public_url);
         let retention = EventRetention { count: config.scim.event_count, days: config.scim.event_days };
         let scim = scim.counted_by(Arc::clone(&metrics)).retaining(retention).with_roles(role_source(&reloader));

@@ -21,6 +21,7 @@ mod selfcheck;
 mod tests;
 pub mod trial;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +32,7 @@ use crate::directory::{Directory, Snapshot};
 use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject, Timestamp};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Metrics};
-use crate::token::{NewerKeys, Verifier};
+use crate::token::{Basic, Holder, NewerKeys, Passwords, Verifier};
 use cache::DecisionCache;
 use rows::{Lenses, Rows};
 
@@ -89,6 +90,7 @@ pub struct Authz {
     directory: Arc<Directory>,
     live: Arc<Live>,
     verifier: Arc<Verifier>,
+    passwords: Passwords,
     clock: Arc<dyn Clock>,
     cache: DecisionCache,
     rows: Rows,
@@ -128,6 +130,7 @@ impl Authz {
             directory,
             live,
             verifier,
+            passwords: Passwords::default(),
             clock: Arc::clone(&sources.clock),
             cache: DecisionCache::new(config.cache_entries),
             rows: Rows::new(),
@@ -137,6 +140,26 @@ impl Authz {
             ids: Ids::new(sources),
             self_check: selfcheck::SelfCheck::new(config.self_check_every),
         }
+    }
+
+    /// Believes these passwords from now on (HTTP Basic).
+    pub fn with_passwords(mut self, passwords: Passwords) -> Self {
+        self.passwords = passwords;
+        self
+    }
+
+    /// Does what takes time before a question about this subject: compares its password, which a decision then finds
+    /// compared. `peer` is where the question came from. Returns at once for every other subject.
+    pub async fn prepare(&self, subject: &Subject<'_>, peer: Option<IpAddr>) {
+        let Subject::Authorization(header) = subject else { return };
+        let Some(Ok(basic)) = Basic::read(header) else { return };
+        let holder = self.directory.snapshot().user(&basic.username).map(|person| Holder {
+            number: person.number,
+            revision: person.revision,
+            id: person.id(),
+            api: person.methods().api,
+        });
+        self.passwords.prepare(&basic, holder.as_ref(), peer, self.clock.now()).await;
     }
 
     /// Pins the present state of the world.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
 use crate::domain::{Decision, Question, Reason, Revision};
-use crate::http::{Answer, Handling, Method, Refusal, Request, Response, Router, later};
+use crate::http::{Answer, Handling, Method, Peer, Refusal, Request, Response, Router, later};
 use answer::{Judged, verdict_name};
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
@@ -81,9 +81,11 @@ impl Gate {
         later(move |request| -> Answer { Box::pin(dialect(Arc::clone(&gate), request)) })
     }
 
-    /// Decides, waiting a little for a revision or for an issuer's keys that are still on their way.
-    async fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+    /// Decides, waiting a little for a revision, for a password that has to be compared, or for an issuer's keys that
+    /// are still on their way.
+    async fn decide(&self, question: &Question<'_>, peer: &Peer) -> Result<Decision, Failure> {
         self.catch_up(question.least_revision).await;
+        self.authz.prepare(&question.subject, peer.address.map(|address| address.ip())).await;
         let mut decision = self.authz.decide(question);
         // Once for a fetch that was under way, which may have begun too early, and once for one of its own.
         for _ in 0..2 {
@@ -110,9 +112,15 @@ impl Gate {
     }
 
     /// Decides on what a gateway asks about, and says whom it is about.
-    async fn judge(&self, dialect: Dialect, manner: &Manner, original: &Original<'_>) -> Result<Judged, Refusal> {
+    async fn judge(
+        &self,
+        dialect: Dialect,
+        manner: &Manner,
+        original: &Original<'_>,
+        peer: &Peer,
+    ) -> Result<Judged, Refusal> {
         let question = original.question(manner.channel);
-        let decision = self.decide(&question).await.map_err(|failure| refuse(&failure))?;
+        let decision = self.decide(&question, peer).await.map_err(|failure| refuse(&failure))?;
         let person = self.authz.view().person_named(question.subject);
         let judged = Judged { decision, id: self.authz.decision_id(), person };
         tracing::debug!(
@@ -145,7 +153,7 @@ async fn opa(gate: Arc<Gate>, request: Request) -> Response {
         let manner = gate.admit(Dialect::Opa, &request)?;
         let body = json::parse(&request.body)?;
         let asks = opa::read(&body, manner)?;
-        Ok(opa::write(&asks, &gate.judge(Dialect::Opa, manner, &asks.original()).await?))
+        Ok(opa::write(&asks, &gate.judge(Dialect::Opa, manner, &asks.original(), &request.peer).await?))
     };
     answer.await.unwrap_or_else(|refusal: Refusal| opa::refuse(&refusal))
 }
@@ -154,7 +162,7 @@ async fn forward_auth(gate: Arc<Gate>, request: Request) -> Response {
     let answer = async {
         let manner = gate.admit(Dialect::ForwardAuth, &request)?;
         let original = forward_auth::read(&request, manner)?;
-        Ok(forward_auth::write(&gate.judge(Dialect::ForwardAuth, manner, &original).await?))
+        Ok(forward_auth::write(&gate.judge(Dialect::ForwardAuth, manner, &original, &request.peer).await?))
     };
     answer.await.unwrap_or_else(|refusal: Refusal| forward_auth::refuse(&refusal))
 }
@@ -163,7 +171,7 @@ async fn auth_request(gate: Arc<Gate>, request: Request) -> Response {
     let answer = async {
         let manner = gate.admit(Dialect::AuthRequest, &request)?;
         let original = auth_request::read(&request, manner)?;
-        Ok(auth_request::write(&gate.judge(Dialect::AuthRequest, manner, &original).await?))
+        Ok(auth_request::write(&gate.judge(Dialect::AuthRequest, manner, &original, &request.peer).await?))
     };
     answer.await.unwrap_or_else(|refusal: Refusal| auth_request::refuse(&refusal))
 }
@@ -176,7 +184,7 @@ async fn envoy_http(gate: Arc<Gate>, request: Request) -> Response {
             None => request.path.clone(),
         };
         let original = envoy_http::read(&request, &target, manner)?;
-        Ok(envoy_http::write(&gate.judge(Dialect::EnvoyHttp, manner, &original).await?, &gate.config))
+        Ok(envoy_http::write(&gate.judge(Dialect::EnvoyHttp, manner, &original, &request.peer).await?, &gate.config))
     };
     answer.await.unwrap_or_else(|refusal: Refusal| envoy_http::refuse(&refusal))
 }
@@ -187,7 +195,11 @@ async fn envoy_grpc(gate: Arc<Gate>, request: Request) -> Response {
         let check = envoy_grpc::parse(&request)?;
         let (headers, claims) = (envoy_grpc::headers(&check)?, envoy_grpc::claims(&check, manner));
         let original = envoy_grpc::read(&check, &headers, claims.as_deref(), manner)?;
-        Ok(envoy_grpc::write(&gate.judge(Dialect::EnvoyGrpc, manner, &original).await?, &headers, &gate.config))
+        Ok(envoy_grpc::write(
+            &gate.judge(Dialect::EnvoyGrpc, manner, &original, &request.peer).await?,
+            &headers,
+            &gate.config,
+        ))
     };
     answer.await.unwrap_or_else(|refusal: Refusal| envoy_grpc::refuse(&refusal))
 }

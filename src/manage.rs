@@ -125,6 +125,8 @@ impl Manage {
             .route(Method::GET, "/manage/v1/users", self.guarded(users::list))
             .route(Method::GET, "/manage/v1/users/{id}", self.guarded(users::get))
             .route(Method::PATCH, "/manage/v1/users/{id}", self.guarded(users::patch))
+            .route(Method::PUT, "/manage/v1/users/{id}/password", self.guarded(users::put_password))
+            .route(Method::DELETE, "/manage/v1/users/{id}/password", self.guarded(users::delete_password))
             .route(Method::POST, "/manage/v1/policies/reload", self.guarded(reload))
     }
 

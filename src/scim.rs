@@ -25,6 +25,7 @@ mod life;
 mod list;
 mod members;
 pub mod operator;
+mod password;
 pub mod patch;
 mod query;
 mod rate;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
+pub use self::password::StoredPasswords;
 pub use error::ScimError;
 pub use event::{EventPage, EventRetention, EventSearch};
 pub use image::{Mark, MarkReason};
@@ -68,6 +70,7 @@ use crate::http::header::{self, HeaderValue};
 use crate::http::{Handling, Method, Request, Response, Router, later};
 use crate::store::{Committed, Kind, Record, Step, Store, StoreError, Transaction};
 use crate::telemetry::Metrics;
+use crate::token::PasswordHashes;
 
 /// How often a read-modify-write is tried when others write in between.
 const ATTEMPTS: usize = 8;
@@ -85,6 +88,7 @@ pub struct Scim {
     /// Held while a group joins a group, so that two joins cannot close a ring together.
     nesting: Mutex<()>,
     cursors: Cursors,
+    hashes: PasswordHashes,
     metrics: Option<Arc<Metrics>>,
     /// What `/Roles` lists.
     roles: Option<RoleSource>,
@@ -177,6 +181,7 @@ impl Scim {
     /// taken from a request.
     pub fn new(store: Arc<dyn Store>, schemas: Schemas, sources: Sources, base_url: &str) -> Self {
         let cursors = Cursors::new(&*sources.random);
+        let hashes = PasswordHashes::new(Arc::clone(&sources.random));
         Self {
             store,
             schemas,
@@ -185,6 +190,7 @@ impl Scim {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             nesting: Mutex::new(()),
             cursors,
+            hashes,
             metrics: None,
             roles: None,
             watch: Arc::default(),

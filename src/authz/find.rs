@@ -7,7 +7,7 @@ use super::{PersonName, View};
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
-use crate::token::{CredentialFault, Identity, NamedBy};
+use crate::token::{Basic, CredentialFault, Identity, NamedBy};
 
 /// What the question is about, found in the catalogue.
 pub(super) struct Found<'a> {
@@ -171,11 +171,20 @@ impl View<'_> {
     fn identity(&self, subject: Subject<'_>, now: Timestamp) -> Result<Identity, CredentialFault> {
         let verifier = &self.authz.verifier;
         match subject {
-            Subject::Authorization(header) => verifier.verify(header, now),
+            Subject::Authorization(header) => match Basic::read(header) {
+                Some(basic) => self.by_password(&basic?, now),
+                None => verifier.verify(header, now),
+            },
             Subject::Claims(claims) => verifier.identify(claims, now),
             Subject::Principal(name) => verifier.identify_principal(name),
             Subject::User(_) | Subject::Id(_) | Subject::Entity(_) => Err(CredentialFault::NotBearer),
         }
+    }
+
+    fn by_password(&self, basic: &Basic, now: Timestamp) -> Result<Identity, CredentialFault> {
+        let person = self.snapshot.user(&basic.username).map(|person| (person.number, person.revision));
+        self.authz.passwords.holds(basic, person, now)?;
+        Ok(Identity { by: NamedBy::Username, name: basic.username.clone() })
     }
 
     /// The person whom a verified credential names, looked up anew each time: what was verified a moment ago grants

@@ -5,6 +5,7 @@
 //! `error` stands in the place of the question that got no decision.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,11 +18,14 @@ use super::json::{self, Members};
 use super::{Gate, refuse};
 use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
+use crate::token::Basic;
 
 /// The most questions in one batch.
 pub const LARGEST_BATCH: usize = 1000;
 /// Questions of a batch that are answered in one go, before others on the same thread have their turn.
 const IN_ONE_GO: usize = 16;
+/// Different passwords that are compared for one batch.
+const MOST_PASSWORDS: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -135,7 +139,7 @@ async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
     let question = question(&body, &Defaults::default(), &context)?;
-    let decision = gate.decide(&question).await.map_err(|failure| refuse(&failure))?;
+    let decision = gate.decide(&question, &request.peer).await.map_err(|failure| refuse(&failure))?;
     let id = gate.authz.decision_id();
     let mut response = respond(StatusCode::OK, "application/json", to_json(&decision, &id)?);
     decision_headers(response.headers_mut(), &decision, &id);
@@ -164,6 +168,7 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
         body.questions.iter().map(|raw| parse(raw.get().as_bytes())).collect();
     let wanted = questions.iter().flatten().filter_map(|body| body.min_revision.as_deref()?.parse().ok()).max();
     gate.catch_up(wanted).await;
+    prepare_all(gate, request, &defaults, &questions).await;
     let view = gate.authz.view();
     let decide = |body: &QuestionBody<'_>| -> Result<String, Refusal> {
         let own = members(body.context)?;
@@ -189,6 +194,22 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
     }
     out.push_str("]}");
     Ok(respond(StatusCode::OK, "application/json", out))
+}
+
+/// Compares the passwords among the subjects of a batch, each once and only so many of them: the rest do not hold.
+async fn prepare_all(
+    gate: &Gate,
+    request: &Request,
+    defaults: &Defaults<'_>,
+    questions: &[Result<QuestionBody<'_>, Refusal>],
+) {
+    let own = questions.iter().flatten().filter_map(|body| body.subject.as_ref());
+    let headers = defaults.subject.into_iter().chain(own).filter_map(|subject| subject.authorization.as_deref());
+    let passwords: BTreeSet<&str> = headers.filter(|header| Basic::read(header).is_some()).collect();
+    let peer = request.peer.address.map(|address| address.ip());
+    for header in passwords.into_iter().take(MOST_PASSWORDS) {
+        gate.authz.prepare(&Subject::Authorization(header), peer).await;
+    }
 }
 
 /// Lets others on the same thread have their turn before every [`IN_ONE_GO`]th question of a batch but the first.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Manage;
 use super::respond::{self, Parameters, body, written};
 use crate::http::{self, Refusal, Request, Response, StatusCode};
 use crate::scim::error::ScimError;
+use crate::token::Password;
 
 /// `GET users`, all or those of one `?organization=`, that a SCIM `?filter=` finds.
 pub(super) async fn list(manage: Arc<Manage>, request: Request) -> Result<Response, Refusal> {
@@ -36,6 +38,32 @@ pub(super) async fn patch(manage: Arc<Manage>, request: Request) -> Result<Respo
     let id = request.parameter("id");
     let (user, revision) = manage.scim.patch_user(id, &Value::Object(changes), &roles).await.map_err(refused)?;
     Ok(written(StatusCode::OK, revision, &user))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordBody {
+    password: String,
+}
+
+/// `PUT users/{id}/password`: 204; the answer repeats nothing of it.
+pub(super) async fn put_password(manage: Arc<Manage>, request: Request) -> Result<Response, Refusal> {
+    Parameters::read(&request, &[])?;
+    // The parser's sentence could repeat a password that stands in the wrong place.
+    let read: Result<PasswordBody, Refusal> = body(&request);
+    let sent = read.map_err(|_| Refusal::bad_request("the body must be {\"password\": \"…\"} and nothing else"))?;
+    set_password(&manage, &request, Some(Password::new(sent.password))).await
+}
+
+/// `DELETE users/{id}/password`: 204, whether there was one or not.
+pub(super) async fn delete_password(manage: Arc<Manage>, request: Request) -> Result<Response, Refusal> {
+    Parameters::read(&request, &[])?;
+    set_password(&manage, &request, None).await
+}
+
+async fn set_password(manage: &Manage, request: &Request, password: Option<Password>) -> Result<Response, Refusal> {
+    let revision = manage.scim.set_password(request.parameter("id"), password).await.map_err(refused)?;
+    Ok(respond::with_revision(http::respond(StatusCode::NO_CONTENT, "application/json", ""), revision))
 }
 
 /// A SCIM failure in this API's shape.

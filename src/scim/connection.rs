@@ -116,7 +116,7 @@ pub struct Settings {
     pub accounts: Option<Vec<String>>,
     /// What becomes of a changed `userName`.
     pub username_change: UsernameChange,
-    /// Whether it may set passwords.
+    /// Whether the passwords that it sends are kept (HTTP Basic); else they are taken without effect.
     pub password_sync: bool,
     /// Whether PATCH answers 204 without a body instead of 200 with the resource.
     pub patch_without_body: bool,

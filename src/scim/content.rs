@@ -16,6 +16,7 @@ use super::state::{GroupState, UserState, read_document, read_state, write_text}
 use super::{Scim, store_failure};
 use crate::domain::{Image, Number};
 use crate::store::{Content, IndexEntry, Kind, Outcome, Record, UniqueKey};
+use crate::token::Password;
 
 /// The most accounts that one document may name.
 const MOST_ACCOUNTS: usize = 1_000;
@@ -29,6 +30,8 @@ pub(super) struct Draft<State> {
     pub state: State,
     /// What the writer sent and no schema knows.
     pub ignored: Vec<String>,
+    /// The password that the writer sent; not yet settled whether it counts.
+    pub password: Option<Password>,
 }
 
 /// States that know `externalId` by connection.
@@ -52,7 +55,7 @@ impl External for GroupState {
 impl<State: External + serde::de::DeserializeOwned> Draft<State> {
     /// From what is stored.
     pub fn read(record: &Record) -> Result<Self, ScimError> {
-        Ok(Self { document: read_document(record)?, state: read_state(record)?, ignored: Vec::new() })
+        Ok(Self { document: read_document(record)?, state: read_state(record)?, ignored: Vec::new(), password: None })
     }
 }
 
@@ -69,6 +72,7 @@ impl<State: External> Draft<State> {
     /// Takes over what a writer wants it to be.
     pub fn set(&mut self, resource: Resource, writer: &str) {
         self.ignored.clone_from(&resource.ignored);
+        self.password.clone_from(&resource.password);
         let mut map = resource.into_map();
         match map.shift_remove("externalId") {
             Some(Value::String(id)) => {

@@ -73,7 +73,7 @@ impl Scim {
         self.operator_view(&record).await
     }
 
-    async fn person(&self, name: &str) -> Result<Record, ScimError> {
+    pub(super) async fn person(&self, name: &str) -> Result<Record, ScimError> {
         if let Some(record) = self.store.get(Kind::User, name).await.map_err(store_failure)? {
             return Ok(record);
         }
@@ -121,13 +121,13 @@ impl Scim {
     }
 
     /// The rules by which an operator writes.
-    fn operator(wall: &Wall, roles: &[String], strict: bool) -> Writer {
+    pub(super) fn operator(wall: &Wall, roles: &[String], strict: bool) -> Writer {
         let limits = Limits { strict, ..Limits::operator(&wall.id, roles) };
-        Writer { limits, username_change: UsernameChange::Alias }
+        Writer { limits, username_change: UsernameChange::Alias, password_sync: false }
     }
 
     /// The organization of a record.
-    async fn wall_of(&self, record: &Record) -> Result<Wall, ScimError> {
+    pub(super) async fn wall_of(&self, record: &Record) -> Result<Wall, ScimError> {
         Wall::find(&*self.store, &record.organization).await
     }
 }

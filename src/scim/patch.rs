@@ -69,8 +69,6 @@ pub struct Patched {
     pub resource: Resource,
     /// Whether it differs from before. A PATCH that changes nothing must not move `lastModified`.
     pub changed: bool,
-    /// A password was sent. It is not kept.
-    pub password_given: bool,
 }
 
 /// Reads the body of a PATCH.

@@ -57,6 +57,9 @@ pub(super) struct UserState {
     /// Operators only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_changed_at: Option<Timestamp>,
+    /// The hash of the password in PHC form, of no use to anybody who lacks the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
     /// When a create linked to this record again: credentials from before are void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linked_again: Option<Timestamp>,

@@ -25,12 +25,16 @@ pub(super) struct Writer {
     pub limits: Limits,
     /// What becomes of a changed `userName`.
     pub username_change: UsernameChange,
+    /// Whether a password that it sends is kept.
+    pub password_sync: bool,
 }
 
 impl Writer {
     /// A connection.
     pub fn of(caller: &Caller) -> Self {
-        Self { limits: caller.limits(), username_change: caller.settings().username_change }
+        let settings = caller.settings();
+        let (username_change, password_sync) = (settings.username_change, settings.password_sync);
+        Self { limits: caller.limits(), username_change, password_sync }
     }
 
     /// The name that is remembered.
@@ -125,6 +129,7 @@ impl Scim {
         precondition.check(record.version)?;
         let mut draft = Draft::<UserState>::read(&record)?;
         draft.state.active = false;
+        draft.state.password = None;
         let (content, _) = self.user_content(caller.wall(), &caller.limits(), id, &mut draft, true).await?;
         let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(number).await?);
@@ -148,9 +153,6 @@ impl Scim {
         facts: Facts,
     ) -> Result<Written, ScimError> {
         check_user_name(resource.text("userName").unwrap_or_default())?;
-        if resource.password_given {
-            tracing::debug!(writer = writer.name(), "a password was sent; it is not kept");
-        }
         for _ in 0..ATTEMPTS {
             let attempt = match self.former(wall, writer, resource).await? {
                 Some(record) => self.try_link(wall, writer, record, resource, facts).await,
@@ -205,10 +207,13 @@ impl Scim {
         draft.state.active = active(resource.as_map()).unwrap_or(true);
         facts.state(&mut draft.state);
         draft.set(resource.clone(), writer.name());
+        let noted = self.settle_password(writer, &mut draft).await?;
         let (content, marked) = self.user_content(wall, &writer.limits, &id, &mut draft, false).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
-        let committed = self.commit(wall, vec![create]).await?;
+        let mut steps = vec![create];
+        steps.extend(noted);
+        let committed = self.commit(wall, steps).await?;
         log_marks(writer.name(), &id, &marked);
         written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
     }
@@ -228,8 +233,10 @@ impl Scim {
         let before = draft.text("userName").to_owned();
         draft.set(resource.clone(), writer.name());
         draft.state.claims = Claims::default();
+        draft.state.password = None;
         draft.state.active = active(resource.as_map()).unwrap_or(true);
         facts.state(&mut draft.state);
+        let noted = self.settle_password(writer, &mut draft).await?;
         draft.state.linked_again = Some(self.sources.clock.now());
         let after = draft.text("userName").to_owned();
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
@@ -237,6 +244,7 @@ impl Scim {
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(record.number).await?);
+        steps.extend(noted);
         let committed = self.commit(wall, steps).await?;
         log_marks(writer.name(), &record.id, &marked);
         written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
@@ -279,13 +287,15 @@ impl Scim {
         let after = draft.text("userName").to_owned();
         check_user_name(&after)?;
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
+        let noted = self.settle_password(writer, &mut draft).await?;
         let (content, marked) = self.user_content(wall, &writer.limits, id, &mut draft, false).await?;
         if content.document == record.document && content.state == record.state {
             return Ok(Written { record, revision: self.revision().await? });
         }
         let (document, state) = (content.document.clone(), content.state.clone());
-        let step = Step::Replace { number: record.number, expected: Some(record.version), content };
-        let committed = self.commit(wall, vec![step]).await?;
+        let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
+        steps.extend(noted);
+        let committed = self.commit(wall, steps).await?;
         log_marks(writer.name(), id, &marked);
         written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
     }

@@ -30,6 +30,12 @@ pub enum CredentialFault {
     /// No scheme that is understood here.
     #[error("the Authorization header holds no bearer token")]
     NotBearer,
+    /// No `username:password` in base64, or too long.
+    #[error("the Authorization header holds no readable username and password")]
+    UnreadableBasic,
+    /// Says the same whatever the cause: else usernames could be guessed one by one.
+    #[error("username and password do not hold; after several wrong ones wait a minute and try again")]
+    WrongPassword,
     /// Not a JWT in its one form, or larger than 16 KiB.
     #[error("the bearer token is not a readable JWT")]
     Unreadable,

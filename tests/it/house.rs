@@ -49,6 +49,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("envoy_types", &["gate"]),
     ("prost", &["gate"]),
     ("jsonwebtoken", &["token"]),
+    ("argon2", &["token"]),
     ("moka", &["authz", "token"]),
     ("rusqlite", &["store"]),
     ("prometheus_client", &["telemetry"]),

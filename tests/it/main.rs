@@ -11,6 +11,7 @@
 mod author;
 mod authzen;
 mod bad_input;
+mod basic;
 mod batch;
 mod bundles;
 mod conversation;

@@ -12,6 +12,7 @@ use crate::scim::filter::{Condition, Filter, PathText, parse_path};
 use crate::scim::schema::{
     Definition, Path, Reader, Resource, Schema, Target, check_size, elements, is_password, is_path, kind_of,
 };
+use crate::token::Password;
 
 /// One PATCH may compare this many elements with terms of filters.
 const MOST_COMPARISONS: usize = 5_000_000;
@@ -32,20 +33,20 @@ pub fn apply(
         reader: Reader::new(tolerance),
         document: Document { map: before.as_map().clone() },
         mentioned: BTreeSet::new(),
-        password_given: false,
+        password: None,
         spent: 0,
     };
     for operation in operations {
         patch.operation(operation)?;
     }
-    let Patch { reader, document: Document { map }, mentioned, password_given, .. } = patch;
+    let Patch { reader, document: Document { map }, mentioned, password, .. } = patch;
     let ignored = reader.ignored;
     check_size(&map)?;
-    let after = Resource { map: definition.with_schemas(map), mentioned, password_given, ignored };
+    let after = Resource { map: definition.with_schemas(map), mentioned, password, ignored };
     definition.check_required(&after)?;
     definition.check_immutable(&before, &after)?;
     let changed = after.as_map() != before.as_map();
-    Ok(Patched { resource: after, changed, password_given })
+    Ok(Patched { resource: after, changed })
 }
 
 /// Where an operation goes.
@@ -62,7 +63,7 @@ struct Patch<'a> {
     reader: Reader<'a>,
     document: Document,
     mentioned: BTreeSet<String>,
-    password_given: bool,
+    password: Option<Password>,
     /// Comparisons made so far.
     spent: usize,
 }
@@ -184,7 +185,9 @@ impl<'a> Patch<'a> {
         match place {
             Place::Extension(extension) => self.write_extension(kind, extension, value),
             Place::Attribute(path) if is_password(path) => {
-                self.password_given |= self.reader.attribute(path, path.attribute, value)?.is_some();
+                if let Some(Value::String(text)) = self.reader.attribute(path, path.attribute, value)? {
+                    self.password = Some(Password::new(text));
+                }
                 Ok(())
             }
             Place::Attribute(path) => {

@@ -10,6 +10,7 @@ use super::tolerance::Tolerance;
 use super::value::{Reader, elements, kind_of, member_ids};
 use super::{Definition, Path, Schema, Target, starts_with};
 use crate::scim::error::{ScimError, quote};
+use crate::token::Password;
 
 /// A body in the course of being read.
 struct Body<'a> {
@@ -17,7 +18,7 @@ struct Body<'a> {
     reader: Reader<'a>,
     map: Map<String, Value>,
     mentioned: BTreeSet<String>,
-    password_given: bool,
+    password: Option<Password>,
 }
 
 impl Definition {
@@ -35,7 +36,7 @@ impl Definition {
             reader: Reader::new(tolerance),
             map: Map::new(),
             mentioned: BTreeSet::new(),
-            password_given: false,
+            password: None,
         };
         if !tolerance.missing_schemas {
             self.check_schemas(members)?;
@@ -46,7 +47,7 @@ impl Definition {
         check_size(&read.map)?;
         let map = self.with_schemas(read.map);
         let (mentioned, ignored) = (read.mentioned, read.reader.ignored);
-        Ok(Resource { map, mentioned, password_given: read.password_given, ignored })
+        Ok(Resource { map, mentioned, password: read.password, ignored })
     }
 
     /// Errors with 400 `invalidValue` where a required attribute is missing, also within an extension or an
@@ -165,7 +166,7 @@ impl Body<'_> {
         };
         let Some(read) = read else { return Ok(()) };
         if is_password(&path) {
-            self.password_given = true;
+            self.password = read.as_str().map(|text| Password::new(text.to_owned()));
             return Ok(());
         }
         let holder = match path.extension {
@@ -195,7 +196,7 @@ pub(in crate::scim) fn is_path(name: &str) -> bool {
     name.contains('.') || starts_with(name, "urn:")
 }
 
-/// The core attribute `password` (RFC 7643 section 4.1.1), which is never kept.
+/// The core attribute `password` (RFC 7643 section 4.1.1), which is no part of a document.
 pub(in crate::scim) fn is_password(path: &Path<'_>) -> bool {
     path.extension.is_none() && path.attribute.name == "password"
 }
@@ -272,8 +273,8 @@ mod tests {
             "userName": "a", ENTERPRISE: {"manager": {"value": "m"}}});
         assert_eq!(Value::Object(resource.as_map().clone()), expected);
         assert_eq!(resource.ignored, ["unknown", "__proto__", "other"]);
-        assert!(resource.password_given);
-        assert!(!user(json!({"userName": "a", "password": ""})).password_given);
+        assert!(resource.password.is_some());
+        assert!(user(json!({"userName": "a", "password": ""})).password.is_none());
     }
 
     #[test]

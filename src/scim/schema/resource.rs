@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::token::Password;
+
 /// What a client may write of a resource, in canonical spelling and of the right types: the part that is stored.
 /// Holds no read-only attribute, no password, no null, no empty array.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resource {
     pub(in crate::scim) map: Map<String, Value>,
     pub(in crate::scim) mentioned: BTreeSet<String>,
-    /// The client sent a password. It is not kept.
-    pub password_given: bool,
+    /// The password that the client sent: no part of the document.
+    pub password: Option<Password>,
     /// Names that no schema knows, as sent; at most 100.
     pub ignored: Vec<String>,
 }

@@ -1,0 +1,385 @@
+//! HTTP Basic (RFC 7617): a username and a password to whether they hold, and for how long that is remembered.
+//!
+//! Working a password out takes tens of milliseconds, so a question waits for [`Passwords::prepare`] first; the
+//! decision then only looks at what was found ([`Passwords::holds`]). What was found belongs to one state of the
+//! person: any change of them ends it. Knows neither store nor directory: both are told by the caller.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use moka::sync::Cache;
+
+use super::CredentialFault;
+use super::password::{Password, PasswordHashes};
+use crate::clock::Random;
+use crate::domain::{Number, Timestamp, fold};
+
+/// Bytes of a username.
+const LONGEST_NAME: usize = 320;
+/// Base64 of the longest username, a colon and the longest password.
+const LONGEST: usize = (LONGEST_NAME + 1 + Password::LONGEST).div_ceil(3) * 4;
+/// How long, in milliseconds, a success is remembered.
+const REMEMBERED: i64 = 5 * 60 * 1000;
+/// Successes remembered.
+const MOST_REMEMBERED: u64 = 10_000;
+/// Failures are counted over this many milliseconds.
+const WINDOW: i64 = 60 * 1000;
+/// Failures of one username from one address within the window.
+const MOST_OF_NAME: u32 = 10;
+/// Failures of all usernames from one address within the window.
+const MOST_OF_PEER: u32 = 600;
+/// Counters of failures; when all are taken, nobody new may try until some have ended.
+const MOST_COUNTERS: usize = 20_000;
+
+/// Username and password of an `Authorization` header.
+pub struct Basic {
+    /// As it was sent.
+    pub username: String,
+    password: Password,
+}
+
+impl Basic {
+    /// Reads a header. `None` for another scheme; within this one, a fault where it is not in its one form or too long.
+    pub fn read(header: &str) -> Option<Result<Self, CredentialFault>> {
+        let (scheme, rest) = header.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("basic").then(|| Self::decode(rest.trim_start_matches(' ')))
+    }
+
+    fn decode(text: &str) -> Result<Self, CredentialFault> {
+        const UNREADABLE: CredentialFault = CredentialFault::UnreadableBasic;
+        if text.len() > LONGEST {
+            return Err(UNREADABLE);
+        }
+        let text = String::from_utf8(STANDARD.decode(text).map_err(|_| UNREADABLE)?).map_err(|_| UNREADABLE)?;
+        let (username, password) = text.split_once(':').ok_or(UNREADABLE)?;
+        let password = Password::new(password.to_owned());
+        let fits = !username.is_empty() && username.len() <= LONGEST_NAME && password.fits();
+        if !fits || text.chars().any(char::is_control) {
+            return Err(UNREADABLE);
+        }
+        Ok(Self { username: username.to_owned(), password })
+    }
+}
+
+/// The person whom a username means, at one state of the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The store's number.
+    pub number: Number,
+    /// The revision that last changed the person.
+    pub revision: u64,
+    /// The SCIM id.
+    pub id: String,
+    /// Whether they have the access method `api`; nobody else has use for a password here.
+    pub api: bool,
+}
+
+/// What a [`PasswordSource`] answers in its own time.
+pub type Fetched<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+/// Where hashes of passwords are kept.
+pub trait PasswordSource: Send + Sync {
+    /// Whether anybody has ever had one.
+    fn any(&self) -> Fetched<'_, bool>;
+
+    /// The hash of one person's, by SCIM id; `None` where there is none.
+    fn hash<'a>(&'a self, id: &'a str) -> Fetched<'a, Option<String>>;
+}
+
+/// Passwords of people, compared with what is kept.
+#[derive(Default)]
+pub struct Passwords(Option<Inner>);
+
+struct Inner {
+    source: Arc<dyn PasswordSource>,
+    hashes: PasswordHashes,
+    nobody: String,
+    /// Of the digests below; drawn at the start, kept nowhere.
+    key: [u8; 32],
+    remembered: Cache<[u8; 32], Timestamp>,
+    failures: Mutex<HashMap<[u8; 32], Failures>>,
+    /// Anybody has ever had a password.
+    in_use: AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+struct Failures {
+    since: Timestamp,
+    count: u32,
+}
+
+impl Passwords {
+    /// Compares with the hashes of this source. Without one ([`Self::default`]) nobody has a password.
+    pub fn new(source: Arc<dyn PasswordSource>, random: &Arc<dyn Random>) -> Self {
+        let hashes = PasswordHashes::new(Arc::clone(random));
+        let mut key = [0; 32];
+        random.fill(&mut key);
+        Self(Some(Inner {
+            source,
+            nobody: hashes.of_nobody(),
+            hashes,
+            key,
+            remembered: Cache::new(MOST_REMEMBERED),
+            failures: Mutex::default(),
+            in_use: AtomicBool::new(false),
+        }))
+    }
+
+    /// Finds out whether a password holds, and remembers it if so. Takes as long whether the username means somebody
+    /// or not. `peer` is where the question came from.
+    pub async fn prepare(&self, basic: &Basic, holder: Option<&Holder>, peer: Option<IpAddr>, now: Timestamp) {
+        let Some(inner) = &self.0 else { return };
+        if holder.is_some_and(|holder| inner.holds(basic, holder.number, holder.revision, now)) {
+            return;
+        }
+        let counters = inner.counters(basic, peer);
+        if !inner.admits(&counters, now) {
+            tracing::debug!(?peer, "too many wrong passwords; one more was not looked at");
+            return;
+        }
+        match inner.verify(basic, holder).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(cause) => {
+                tracing::warn!(cause, "a password could not be compared; it counts as wrong");
+                return;
+            }
+        }
+        inner.forgive(&counters);
+        if let Some(holder) = holder {
+            inner.remembered.insert(inner.digest(basic, holder.number, holder.revision), now);
+        }
+    }
+
+    /// Whether the password was found to hold for this state of the person.
+    ///
+    /// # Errors
+    /// Where it was not, for whatever reason: which one is nobody's business but the person's.
+    pub fn holds(&self, basic: &Basic, person: Option<(Number, u64)>, now: Timestamp) -> Result<(), CredentialFault> {
+        let Some(inner) = &self.0 else { return Err(CredentialFault::NotBearer) };
+        if person.is_some_and(|(number, revision)| inner.holds(basic, number, revision, now)) {
+            return Ok(());
+        }
+        let in_use = inner.in_use.load(Ordering::Relaxed);
+        Err(if in_use { CredentialFault::WrongPassword } else { CredentialFault::NotBearer })
+    }
+}
+
+impl Inner {
+    async fn verify(&self, basic: &Basic, holder: Option<&Holder>) -> Result<bool, String> {
+        if !self.in_use.load(Ordering::Relaxed) {
+            if !self.source.any().await? {
+                return Ok(false);
+            }
+            self.in_use.store(true, Ordering::Relaxed);
+        }
+        // Nobody's id is looked up, too: so that everybody takes the same way.
+        let stored = self.source.hash(holder.map_or("", |holder| &holder.id)).await?;
+        let known = stored.is_some() && holder.is_some_and(|holder| holder.api);
+        let hash = stored.unwrap_or_else(|| self.nobody.clone());
+        let matches = self.hashes.verify(hash, basic.password.clone()).await.map_err(|busy| busy.to_string())?;
+        Ok(matches && known)
+    }
+
+    fn holds(&self, basic: &Basic, number: Number, revision: u64, now: Timestamp) -> bool {
+        let found = self.remembered.get(&self.digest(basic, number, revision));
+        found.is_some_and(|at| (0..REMEMBERED).contains(&(now.0 - at.0)))
+    }
+
+    /// Of the password and of the state of the person that it was compared at.
+    fn digest(&self, basic: &Basic, number: Number, revision: u64) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&number.to_be_bytes());
+        hasher.update(&revision.to_be_bytes());
+        hasher.update(&(basic.username.len() as u64).to_be_bytes());
+        hasher.update(basic.username.as_bytes());
+        hasher.update(basic.password.bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    /// The counters of this username from this address, and of the address, each with its limit.
+    fn counters(&self, basic: &Basic, peer: Option<IpAddr>) -> [([u8; 32], u32); 2] {
+        let mut of_peer = blake3::Hasher::new_keyed(&self.key);
+        of_peer.update(peer.map_or_else(String::new, |peer| peer.to_canonical().to_string()).as_bytes());
+        let mut of_name = of_peer.clone();
+        of_name.update(b" ");
+        of_name.update(fold(&basic.username).as_bytes());
+        [(*of_name.finalize().as_bytes(), MOST_OF_NAME), (*of_peer.finalize().as_bytes(), MOST_OF_PEER)]
+    }
+
+    /// Counts a try as a failure until it succeeds, so that many at once are no way around.
+    fn admits(&self, counters: &[([u8; 32], u32); 2], now: Timestamp) -> bool {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = |failures: &Failures| !(0..WINDOW).contains(&(now.0 - failures.since.0));
+        let within = |(key, most): &([u8; 32], u32)| {
+            failures.get(key).is_none_or(|failures| ended(failures) || failures.count < *most)
+        };
+        if !counters.iter().all(within) {
+            return false;
+        }
+        if failures.len() + counters.len() > MOST_COUNTERS {
+            failures.retain(|_, failures| !ended(failures));
+            if failures.len() + counters.len() > MOST_COUNTERS {
+                return false;
+            }
+        }
+        for (key, _) in counters {
+            let counter = failures.entry(*key).or_insert(Failures { since: now, count: 0 });
+            if ended(counter) {
+                *counter = Failures { since: now, count: 0 };
+            }
+            counter.count += 1;
+        }
+        true
+    }
+
+    fn forgive(&self, counters: &[([u8; 32], u32); 2]) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, _) in counters {
+            if let Some(counter) = failures.get_mut(key) {
+                counter.count = counter.count.saturating_sub(1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SeededRandom;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    /// One person, `one`, with this hash.
+    struct One(Option<String>);
+
+    impl PasswordSource for One {
+        fn any(&self) -> Fetched<'_, bool> {
+            Box::pin(std::future::ready(Ok(self.0.is_some())))
+        }
+
+        fn hash<'a>(&'a self, id: &'a str) -> Fetched<'a, Option<String>> {
+            Box::pin(std::future::ready(Ok(self.0.clone().filter(|_| id == "one"))))
+        }
+    }
+
+    fn basic(username: &str, password: &str) -> Basic {
+        let header = format!("Basic {}", STANDARD.encode(format!("{username}:{password}")));
+        Basic::read(&header).unwrap().unwrap()
+    }
+
+    fn holder(revision: u64) -> Holder {
+        Holder { number: 7, revision, id: "one".into(), api: true }
+    }
+
+    async fn passwords() -> Passwords {
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(3));
+        let hashes = PasswordHashes::new(Arc::clone(&random));
+        let hash = hashes.hash(Password::new("right".into()), None).await.unwrap();
+        Passwords::new(Arc::new(One(Some(hash))), &random)
+    }
+
+    #[test]
+    fn a_header_has_one_form() {
+        assert!(Basic::read("Bearer x").is_none() && Basic::read("").is_none() && Basic::read("Basic").is_none());
+        let read = |text: &str| Basic::read(&format!("bAsIc {text}")).unwrap();
+        let plain = |text: &str| read(&STANDARD.encode(text));
+        let good = plain("jdoe:a:b ü").ok().unwrap();
+        assert_eq!((good.username.as_str(), good.password.bytes()), ("jdoe", "a:b ü".as_bytes()));
+        let longest = format!("{}:{}", "u".repeat(320), "p".repeat(1024));
+        assert!(plain(&longest).is_ok());
+        for wrong in
+            ["", ":x", "jdoe:", "jdoe", "j\u{0}doe:x", "jdoe:x\n", &format!("u{longest}"), &format!("{longest}p")]
+        {
+            assert_eq!(plain(wrong).err(), Some(CredentialFault::UnreadableBasic), "{wrong:?}");
+        }
+        for wrong in ["amRvZTp4=", "amRvZTp", "%%%", "/w==", &"A".repeat(LONGEST + 4)] {
+            assert_eq!(read(wrong).err(), Some(CredentialFault::UnreadableBasic), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_success_belongs_to_one_state_of_the_person_and_ends() {
+        let passwords = passwords().await;
+        let right = basic("jdoe", "right");
+        assert_eq!(passwords.holds(&right, Some((7, 1)), NOW), Err(CredentialFault::NotBearer), "not asked yet");
+        passwords.prepare(&right, Some(&holder(1)), None, NOW).await;
+        let at = |revision, after: i64| passwords.holds(&right, Some((7, revision)), Timestamp(NOW.0 + after)).is_ok();
+        assert!(at(1, 0) && at(1, REMEMBERED - 1));
+        assert!(!at(1, REMEMBERED) && !at(1, -1) && !at(2, 0));
+        assert!(passwords.holds(&right, Some((8, 1)), NOW).is_err() && passwords.holds(&right, None, NOW).is_err());
+        assert!(passwords.holds(&basic("jdoe", "wrong"), Some((7, 1)), NOW).is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_hold_hears_the_same() {
+        let passwords = passwords().await;
+        let dashboard = Holder { api: false, ..holder(1) };
+        let without = Holder { id: "two".into(), number: 8, ..holder(1) };
+        for (name, password, holder) in [
+            ("jdoe", "wrong", Some(holder(1))),
+            ("nobody", "right", None),
+            ("dash", "right", Some(dashboard)),
+            ("two", "right", Some(without)),
+        ] {
+            let basic = basic(name, password);
+            passwords.prepare(&basic, holder.as_ref(), None, NOW).await;
+            let person = holder.map(|holder| (holder.number, holder.revision));
+            assert_eq!(passwords.holds(&basic, person, NOW), Err(CredentialFault::WrongPassword), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_ever_had_a_password_basic_is_not_understood() {
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(3));
+        for passwords in [Passwords::default(), Passwords::new(Arc::new(One(None)), &random)] {
+            let basic = basic("jdoe", "right");
+            passwords.prepare(&basic, Some(&holder(1)), None, NOW).await;
+            assert_eq!(passwords.holds(&basic, Some((7, 1)), NOW), Err(CredentialFault::NotBearer));
+        }
+    }
+
+    #[tokio::test]
+    async fn after_ten_failures_the_right_one_waits_a_minute() {
+        let passwords = passwords().await;
+        let (here, there): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        for at in 0..10 {
+            passwords.prepare(&basic("JDoe", &format!("wrong-{at}")), Some(&holder(1)), Some(here), NOW).await;
+        }
+        let right = basic("jdoe", "right");
+        let holds = |now| passwords.holds(&right, Some((7, 1)), now).is_ok();
+        passwords.prepare(&right, Some(&holder(1)), Some(here), NOW).await;
+        assert!(!holds(NOW), "the username is the same without case");
+        let later = Timestamp(NOW.0 + WINDOW);
+        passwords.prepare(&right, Some(&holder(1)), Some(here), later).await;
+        assert!(holds(later));
+        // Another address is not held up, and successes do not count.
+        for revision in 2..20 {
+            passwords.prepare(&right, Some(&holder(revision)), Some(there), NOW).await;
+            assert!(passwords.holds(&right, Some((7, revision)), NOW).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn counters_are_bounded() {
+        let passwords = passwords().await;
+        let inner = passwords.0.as_ref().unwrap();
+        let admits = |at: u32, now| {
+            let peer = Some(IpAddr::from(at.to_be_bytes()));
+            inner.admits(&inner.counters(&basic("jdoe", "x"), peer), now)
+        };
+        let most = u32::try_from(MOST_COUNTERS / 2).unwrap();
+        assert!((0..most).all(|at| admits(at, NOW)));
+        assert!(!admits(most, NOW) && admits(most, Timestamp(NOW.0 + WINDOW)));
+        assert_eq!(inner.failures.lock().unwrap().len(), 2);
+        let one = Some(IpAddr::from([9, 9, 9, 9]));
+        let names = (0..700).filter(|at| inner.admits(&inner.counters(&basic(&format!("u{at}"), "x"), one), NOW));
+        assert_eq!(names.count(), 600);
+    }
+}
