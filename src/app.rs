@@ -171,7 +171,7 @@ impl App {
         let ops = ops.merge(explain.operator_routes());
         let tables = Tables {
             front: table(scim.router())?,
-            gate: table(gate.routes().merge(authzen.routes()).merge(explain.gate_routes()))?,
+            gate: table(gate.routes().merge(authzen.routes()).merge(explain.gate_routes(&gate)))?,
             ops: table(ops)?,
         };
         let listeners = bound.into_iter().map(|bound| serve_with(bound, config, &tables, &metrics, &sources)).collect();

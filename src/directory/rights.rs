@@ -92,6 +92,10 @@ impl Snapshot {
         let mut roles = person.roles().iter().copied().try_fold(0, with_number)?;
         let mut assigned = person.assigned();
         let mut granted = of_account.is_some_and(|account| person.accounts().binary_search(&account.number).is_ok());
+        // Beyond this many groups, which ones count is for the long way to say.
+        if person.groups().len() > MOST_GROUPS {
+            return None;
+        }
         for number in person.groups() {
             let Some(Slot::Group(group)) = self.slots.get(*number) else { continue };
             if group.organization != person.organization {

@@ -14,6 +14,9 @@ use crate::domain::{Asked, Channel, ContextValue, EntityName, Subject, Verdict};
 use crate::http::{Method, Refusal, Request, Response, Router, StatusCode, later, respond};
 use crate::token::SharedToken;
 
+use super::Gate;
+use super::credentials::Dialect;
+
 /// The most policies that one explanation shows; the ones that say most come first.
 const MOST_POLICIES: usize = 50;
 /// The most ids in one part of a search.
@@ -33,9 +36,15 @@ impl Explain {
         Self { authz, operator: SharedToken::new(operator_token) }
     }
 
-    /// What stands on the gate.
-    pub fn gate_routes(self: &Arc<Self>) -> Router {
-        self.route(Router::new(), "/v1/explain", explain)
+    /// What stands on the gate: a gateway whose settings let it may ask as well.
+    pub fn gate_routes(self: &Arc<Self>, gate: &Arc<Gate>) -> Router {
+        let (this, gate) = (Arc::clone(self), Arc::clone(gate));
+        let handler = move |request: Request| {
+            let may = gate.admit(Dialect::Native, &request).is_ok_and(|manner| manner.explain);
+            let this = Arc::clone(&this);
+            async move { this.answer(request, explain, may).await.unwrap_or_else(|refusal| refusal.to_response()) }
+        };
+        Router::new().route(Method::POST, "/v1/explain", later(handler))
     }
 
     /// What stands on the operators' listener.
@@ -51,13 +60,13 @@ impl Explain {
         let this = Arc::clone(self);
         let handler = move |request: Request| {
             let this = Arc::clone(&this);
-            async move { this.answer(request, endpoint).await.unwrap_or_else(|refusal| refusal.to_response()) }
+            async move { this.answer(request, endpoint, false).await.unwrap_or_else(|refusal| refusal.to_response()) }
         };
         router.route(Method::POST, path, later(handler))
     }
 
-    async fn answer(self: Arc<Self>, request: Request, endpoint: Endpoint) -> Result<Response, Refusal> {
-        if !request.bearer().is_some_and(|presented| self.operator.matches(presented)) {
+    async fn answer(self: Arc<Self>, request: Request, endpoint: Endpoint, may: bool) -> Result<Response, Refusal> {
+        if !may && !request.bearer().is_some_and(|presented| self.operator.matches(presented)) {
             return Err(Refusal::unauthenticated(
                 "explanations and searches need `Authorization: Bearer <operator token>`; it stands in `operator.token` in the data folder",
             ));

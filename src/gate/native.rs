@@ -134,11 +134,12 @@ pub async fn authorize(gate: &Gate, request: &Request) -> Response {
 }
 
 async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(Dialect::Native, request)?;
+    let manner = gate.admit(Dialect::Native, request)?;
     let body: QuestionBody<'_> = parse(&request.body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
-    let question = question(&body, &Defaults::default(), &context)?;
+    let defaults = Defaults { channel: Some(manner.channel.name()), ..Defaults::default() };
+    let question = question(&body, &defaults, &context)?;
     let decision = gate.decide(&question, &request.peer).await.map_err(|failure| refuse(&failure))?;
     let id = gate.authz.decision_id();
     let mut response = respond(StatusCode::OK, "application/json", to_json(&decision, &id)?);
@@ -155,7 +156,7 @@ pub async fn authorize_batch(gate: &Gate, request: &Request) -> Response {
 }
 
 async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    gate.admit(Dialect::Native, request)?;
+    let manner = gate.admit(Dialect::Native, request)?;
     let body: BatchBody<'_> = parse(&request.body)?;
     if body.questions.len() > LARGEST_BATCH {
         let message = format!("{} questions; a batch holds at most {LARGEST_BATCH}", body.questions.len());
@@ -163,7 +164,11 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
     }
     let subject: Option<SubjectBody<'_>> = body.subject.map(|raw| parse(raw.get().as_bytes())).transpose()?;
     let common = members(body.context)?;
-    let defaults = Defaults { subject: subject.as_ref(), channel: body.channel.as_deref(), context: common.as_ref() };
+    let defaults = Defaults {
+        subject: subject.as_ref(),
+        channel: body.channel.as_deref().or(Some(manner.channel.name())),
+        context: common.as_ref(),
+    };
     let questions: Vec<Result<QuestionBody<'_>, Refusal>> =
         body.questions.iter().map(|raw| parse(raw.get().as_bytes())).collect();
     let wanted = questions.iter().flatten().filter_map(|body| body.min_revision.as_deref()?.parse().ok()).max();

@@ -149,7 +149,7 @@ impl Bundle {
         let (_, _, parents) = action.entity.clone().into_inner();
         let mut groups: Vec<String> = parents.iter().map(ToString::to_string).collect();
         groups.sort();
-        let mut text = format!("{groups:?} {:?} {}", action.resources, action.anonymous);
+        let mut text = format!("{groups:?} {:?} {:?} {}", action.principals, action.resources, action.anonymous);
         let mut keys: Vec<&String> = action.shapes.keys().collect();
         keys.sort();
         let _ = write!(text, " {keys:?}");

@@ -114,6 +114,8 @@ impl Reads {
             // Who is named is in the lists already; whether the two are one is always told apart.
             "==" | "!=" if comparable(left) && comparable(right) => {}
             "in" if variable(left).is_some() && is_named(right) => {}
+            // Whether all of the resource's accounts are held depends on each of them, not on the shared ones alone.
+            "containsAll" if is_attribute(right, "resource", "accounts") => self.account_sets = true,
             "contains" | "containsAny" | "containsAll" if is_account_set(left, right) => {}
             "contains" | "containsAny" | "containsAll" if is_attribute(left, "resource", "products") => {
                 if !is_named(right) {

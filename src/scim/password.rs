@@ -60,7 +60,9 @@ impl Scim {
         }
         let record = self.person(name).await?;
         let wall = self.wall_of(&record).await?;
-        let writer = Writer { password_sync: true, ..Self::operator(&wall, &[], false) };
+        // The document stays as it is, so there is no role to judge: what operators gave stays given.
+        let mut writer = Writer { password_sync: true, ..Self::operator(&wall, &[], false) };
+        writer.limits.roles = None;
         let change = |draft: &mut Draft<UserState>| {
             if password.is_none() {
                 draft.state.password = None;

@@ -147,7 +147,8 @@ impl Passwords {
             Ok(true) => {}
             Ok(false) => return,
             Err(cause) => {
-                tracing::warn!(cause, "a password could not be compared; it counts as wrong");
+                tracing::warn!(cause, "a password could not be compared; nobody is let in by it");
+                inner.forgive(&counters);
                 return;
             }
         }

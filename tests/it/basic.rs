@@ -152,6 +152,16 @@ fn a_changed_password_and_a_changed_person_count_at_once() {
 }
 
 #[test]
+fn what_an_operator_gave_stays_given() {
+    let mut scene = Scene::new(true);
+    scene.operator.call("PATCH", "users/jdoe", &json!({"roles": ["Ordering"]})).expect(&[200]);
+    scene.put("jdoe", "correct horse battery");
+    scene.operator.call("DELETE", "users/jdoe/password", &Value::Null).expect(&[204]);
+    let shown = scene.operator.call("GET", &format!("users/{}", scene.jdoe), &Value::Null).expect(&[200]).json();
+    assert_eq!(shown["effective"]["roles"][0]["name"], "Ordering", "{shown}");
+}
+
+#[test]
 fn deletion_and_a_new_link_void_it() {
     let mut scene = Scene::new(true);
     scene.put("jdoe", "right");

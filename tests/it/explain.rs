@@ -73,3 +73,16 @@ fn an_explanation_names_the_nearest_grant_and_a_search_finds_who_has_it() {
     let first = ask("ops", PATHS[4], &json!({})).expect(&[200]).json();
     assert!(first["items"].as_array().unwrap().len() >= 4 && first["next"].is_null());
 }
+
+#[test]
+fn a_gateway_explains_where_its_settings_let_it() {
+    let question = serde_json::json!({"subject": {"user": "nobody"}, "request": {"method": "GET", "path": "/x"}});
+    for (may, status) in [("true", 200), ("false", 401)] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = TestServer::start_with(&folder.path().join("data"), &[("CEDARGATE_GATE__EXPLAIN", may)]);
+        let mut client = Client::new(&server.doors().gate);
+        let body = question.to_string();
+        let reply = client.send("POST", "/v1/explain", "application/json", body.as_bytes()).unwrap();
+        assert_eq!(reply.status, status, "gate.explain = {may}: {}", reply.text());
+    }
+}
