@@ -60,7 +60,7 @@ pub fn without_us(world: &mut World, gateway: &Gateway) {
     drop(crowd);
     recovers(world, gateway);
 
-    world.signal("-STOP");
+    world.stop();
     let outcome = ask(world, gateway, "GET", PERMITTED, &[]);
     world.signal("-CONT");
     assert_eq!(outcome, (slow, false), "slow");

@@ -105,10 +105,29 @@ impl World {
 
     /// Sends our server a signal by name, as `kill` writes it.
     pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.process().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Stops our server in its tracks: each of its threads stands still when this returns. The signal alone does not
+    /// wait for threads that run on other cores, and one of them may still answer.
+    pub fn stop(&self) {
+        self.signal("-STOP");
+        let threads = format!("/proc/{}/task", self.process());
+        let stands = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        let running = || {
+            let mut stats = std::fs::read_dir(&threads).unwrap().map(|thread| thread.unwrap().path().join("stat"));
+            stats.any(|file| std::fs::read_to_string(file).is_ok_and(|stat| !stands(stat)))
+        };
+        while running() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn process(&self) -> u64 {
         let addresses = std::fs::read_to_string(self.server.data().join("addresses.json")).unwrap();
         let addresses: Value = serde_json::from_str(&addresses).unwrap();
-        let status = Command::new("kill").args([name, &addresses["pid"].to_string()]).status().unwrap();
-        assert!(status.success());
+        addresses["pid"].as_u64().unwrap()
     }
 
     /// A file of this test.
