@@ -24,7 +24,7 @@ use pages::Pages;
 use records::Slot;
 
 pub use records::{Account, Group, Person};
-pub use rights::{Rights, Sight};
+pub use rights::{Rights, Sight, with_number};
 
 /// The published state and the one way to change it.
 #[derive(Debug)]

@@ -97,6 +97,14 @@ pub(super) fn find<'a>(bundle: &'a Bundle, asked: &Asked<'a>, strict_hosts: bool
     }
 }
 
+fn unknown(what: &str) -> Denied {
+    denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"))
+}
+
+fn unauthenticated(fault: &CredentialFault) -> Denied {
+    denied(Reason::Unauthenticated, fault.to_string())
+}
+
 impl View<'_> {
     /// Who asks, and whether the action is for such a one at all.
     pub(super) fn who<'a>(&'a self, subject: Subject<'a>, action: &Action, now: Timestamp) -> Result<Who<'a>, Denied> {
@@ -115,55 +123,48 @@ impl View<'_> {
     }
 
     fn asking<'a>(&'a self, subject: Subject<'a>, action: &Action, now: Timestamp) -> Result<Who<'a>, Denied> {
-        let unknown = |what: &str| denied(Reason::UnknownUser, format!("nobody {what} is provisioned here"));
         let bundle = &self.serving.bundle;
         let people = action.principals.iter().any(|kind| bundle.from_directory(kind));
-        let person = match subject {
-            Subject::User(name) if people => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
-            Subject::Id(id) if people => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
-            Subject::User(name) | Subject::Id(name) => {
-                return self.own(name, action).map(Who::Entity).ok_or_else(|| unknown("of this name"));
-            }
-            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
-                let identity = (self.identity(subject, now))
-                    .map_err(|error| denied(Reason::Unauthenticated, error.to_string()))?;
-                let known = if people {
-                    self.identified(&identity).map(|person| Who::Person(person))
-                } else {
-                    self.own(&identity.name, action).map(Who::Entity)
-                };
-                return known.ok_or_else(|| unknown("named by this credential"));
-            }
-            Subject::Entity(name) => {
-                let kind = bundle.entity_type(name.kind).ok_or_else(|| unknown("of this type"))?;
-                if !bundle.from_directory(kind) {
+        let named_here = match subject {
+            Subject::Entity(name) => match bundle.entity_type(name.kind) {
+                Some(kind) if !bundle.from_directory(kind) => {
                     let admitted = bundle.admits(kind, name.id).then_some(Who::Entity(EntityName { kind, ..name }));
                     return admitted.ok_or_else(|| unknown("of this type and id"));
                 }
-                let person = if &**kind == "User" { self.named(name.id) } else { None };
+                Some(_) | None => return self.person(subject, now).map(Who::Person),
+            },
+            _ if people => return self.person(subject, now).map(Who::Person),
+            Subject::User(name) | Subject::Id(name) => self.own(name, action).ok_or_else(|| unknown("of this name")),
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
+                let identity = self.identity(subject, now).map_err(|error| unauthenticated(&error))?;
+                self.own(&identity.name, action).ok_or_else(|| unknown("named by this credential"))
+            }
+        };
+        named_here.map(Who::Entity)
+    }
+
+    /// The person of the directory whom a subject names.
+    fn person(&self, subject: Subject<'_>, now: Timestamp) -> Result<&Person, Denied> {
+        let found = match subject {
+            Subject::User(name) => self.snapshot.user(name).ok_or_else(|| unknown("of this username"))?,
+            Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
+                let identity = self.identity(subject, now).map_err(|error| unauthenticated(&error))?;
+                self.identified(&identity).ok_or_else(|| unknown("named by this credential"))?
+            }
+            Subject::Entity(name) => {
+                let bundle = &self.serving.bundle;
+                let kind = bundle.entity_type(name.kind).ok_or_else(|| unknown("of this type"))?;
+                let person = if &**kind == "User" && bundle.from_directory(kind) { self.named(name.id) } else { None };
                 person.ok_or_else(|| unknown("of this id or username"))?
             }
         };
-        Ok(Who::Person(person))
+        Ok(found)
     }
 
     /// Username and id of the person whom a subject names, where it names one.
     pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
-        let bundle = &self.serving.bundle;
-        let person = match subject {
-            Subject::User(name) => self.snapshot.user(name)?,
-            Subject::Id(id) => self.snapshot.user_by_id(id)?,
-            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
-                self.identified(&self.identity(subject, self.authz.clock.now()).ok()?)?
-            }
-            Subject::Entity(name) => {
-                let kind = bundle.entity_type(name.kind).filter(|kind| &***kind == "User")?;
-                if !bundle.from_directory(kind) {
-                    return None;
-                }
-                self.named(name.id)?
-            }
-        };
+        let person = self.person(subject, self.authz.clock.now()).ok()?;
         Some(PersonName { username: person.username().to_owned(), id: person.id() })
     }
 

@@ -281,7 +281,7 @@ impl Inputs<'_> {
                 tracing::warn!(action = %self.found.action.name, "a person has more accounts than are tried");
                 break;
             }
-            if !self.found.action.names_accounts && !seen.insert(&account.products) {
+            if self.found.action.reads.accounts.is_empty() && !seen.insert(&account.products) {
                 continue;
             }
             asked += 1;

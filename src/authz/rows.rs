@@ -21,7 +21,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::View;
 use super::find::Found;
-use crate::directory::{Account, Person, Snapshot};
+use crate::directory::{Account, Person, Snapshot, with_number};
 use crate::domain::{AdministrationLevel, Number, Question, Timestamp};
 use crate::policy::{Action, Bundle, Evaluation, Target};
 
@@ -146,7 +146,7 @@ impl ActionLens {
         if action.at_any_moment() || reads.password_ages.len() > MOST_AGES {
             return None;
         }
-        let bits = |names: &mut dyn Iterator<Item = Option<u32>>| names.flatten().try_fold(0, with_bit);
+        let bits = |names: &mut dyn Iterator<Item = Option<u32>>| names.flatten().try_fold(0, with_number);
         Some(Self {
             // A name that nobody has has no number yet; once it gets one, lenses are made anew.
             roles: bits(&mut reads.roles.iter().map(|name| snapshot.role_named(name)))?,
@@ -166,11 +166,6 @@ impl ActionLens {
         let mut steps = self.ages.iter().map(|age| past.cmp(age) as i8 + 1);
         steps.try_fold(1_u8, |whole, step| whole.checked_mul(3)?.checked_add(u8::try_from(step).ok()?))
     }
-}
-
-/// The set with this number; `None` where it has no room for it.
-fn with_bit(set: u128, number: u32) -> Option<u128> {
-    Some(set | 1_u128.checked_shl(number)?)
 }
 
 impl View<'_> {

@@ -73,7 +73,16 @@ pub fn policy_check(out: &mut Out, flags: &PolicyCheck) -> Verdict {
             } else {
                 faults.iter().for_each(|fault| told(fault).lines().for_each(|line| out.line(line)));
             }
-            Err(Fault::of(Exit::Invalid, format!("{source}: {} faults", faults.len())))
+            Err(Fault::of(
+                Exit::Invalid,
+                format!(
+                    "{source}: {}",
+                    match faults.len() {
+                        1 => "one fault".to_owned(),
+                        many => format!("{many} faults"),
+                    }
+                ),
+            ))
         }
     }
 }

@@ -32,8 +32,8 @@ pub struct Sight {
     pub granted: bool,
 }
 
-/// The set with this number; `None` where it has no room for it.
-pub(super) fn with_number(set: u128, number: u32) -> Option<u128> {
+/// The set with this number; `None` where it has no room for it (above 127).
+pub fn with_number(set: u128, number: u32) -> Option<u128> {
     Some(set | 1_u128.checked_shl(number)?)
 }
 

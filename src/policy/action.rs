@@ -41,8 +41,6 @@ pub struct Action {
     /// What the policies that could apply have in common.
     pub(super) profiles: Vec<Arc<Profile>>,
     pub(super) time: TimeDependence,
-    /// Whether a policy that can apply names an account by its id.
-    pub names_accounts: bool,
     /// What its outcomes may depend on.
     pub reads: Reads,
 }
@@ -51,7 +49,6 @@ pub struct Action {
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     time: TimeDependence,
-    names_accounts: bool,
     reads: Reads,
     /// How many policies there are.
     pub(super) policies: usize,
@@ -104,7 +101,6 @@ impl Profile {
     fn add(&mut self, index: usize, loaded: &Loaded, policies: &[Loaded]) {
         self.policies += 1;
         self.time = self.time.and(&loaded.analysis.time);
-        self.names_accounts |= loaded.analysis.names_accounts;
         self.reads.join(&loaded.analysis.reads);
         if loaded.effect != Effect::Permit {
             return;
@@ -169,10 +165,9 @@ impl Action {
         let groups: Vec<EntityUid> = parts.actions.ancestors(&uid)?.cloned().collect();
         let resources: Vec<Arc<str>> = declaration.resources.iter().map(|kind| Arc::from(kind.as_str())).collect();
         let profiles = parts.profiles.concerning(&uid, &groups, &resources);
-        let (mut time, mut names_accounts, mut reads) = (TimeDependence::Never, false, Reads::default());
+        let (mut time, mut reads) = (TimeDependence::Never, Reads::default());
         for profile in &profiles {
             time = time.and(&profile.time);
-            names_accounts |= profile.names_accounts;
             reads.join(&profile.reads);
         }
         Some(Self {
@@ -188,7 +183,6 @@ impl Action {
             groups,
             profiles,
             time,
-            names_accounts,
             reads,
         })
     }

@@ -17,8 +17,6 @@ pub(super) struct Analysis {
     pub(super) products: Vec<String>,
     /// How the outcome depends on the time.
     pub(super) time: TimeDependence,
-    /// Whether an account is named by its id, in the scope or in a condition.
-    pub(super) names_accounts: bool,
     /// What the outcome may depend on.
     pub(super) reads: Reads,
 }
@@ -62,8 +60,7 @@ pub(super) fn analyse(policy: &Policy, json: &Value) -> Analysis {
         | PrincipalConstraint::Is(_)
         | PrincipalConstraint::IsIn(..) => None,
     };
-    let mut analysis =
-        Analysis { role, names_accounts: names(json, "Account"), reads: Reads::of(json), ..Analysis::default() };
+    let mut analysis = Analysis { role, reads: Reads::of(json), ..Analysis::default() };
     for condition in json.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let body = condition.get("body").unwrap_or(&Value::Null);
         if condition.get("kind").and_then(Value::as_str) == Some("when") {
@@ -72,18 +69,6 @@ pub(super) fn analyse(policy: &Policy, json: &Value) -> Analysis {
         analysis.time = analysis.time.and(&time_dependence(body));
     }
     analysis
-}
-
-/// Whether an entity of this type stands anywhere in the value, as `{"type": …, "id": …}`.
-fn names(value: &Value, kind: &str) -> bool {
-    match value {
-        Value::Object(map) => {
-            (map.get("type").and_then(Value::as_str) == Some(kind) && map.contains_key("id"))
-                || map.values().any(|child| names(child, kind))
-        }
-        Value::Array(items) => items.iter().any(|child| names(child, kind)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 /// Follows the conjunction; whatever stands below an "or", a "not" or an "if" is not needed on every way.
@@ -209,11 +194,18 @@ mod tests {
 
     #[test]
     fn sees_accounts_that_are_named() {
-        assert!(of(r#"permit (principal, action, resource == Account::"100");"#).names_accounts);
-        assert!(of(r#"permit (principal, action, resource) when { resource == Account::"100" };"#).names_accounts);
+        assert!(of(r#"permit (principal, action, resource == Account::"100");"#).reads.accounts.contains("100"));
         assert!(
-            !of(r#"permit (principal, action, resource is Account) when { principal.accounts.contains(resource) };"#)
-                .names_accounts
+            of(r#"permit (principal, action, resource) when { resource == Account::"100" };"#)
+                .reads
+                .accounts
+                .contains("100")
+        );
+        assert!(
+            of(r#"permit (principal, action, resource is Account) when { principal.accounts.contains(resource) };"#)
+                .reads
+                .accounts
+                .is_empty()
         );
     }
 
