@@ -6,6 +6,7 @@
 
 mod certificate;
 mod limits;
+mod receive;
 mod service;
 mod socket;
 #[cfg(test)]
@@ -16,7 +17,7 @@ mod transport;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -35,6 +36,7 @@ use super::{Peer, PeerProcess, RouteTable};
 use crate::clock::Sources;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
+use receive::Tally;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
 use transport::{Crowd, Guarded, Vitals};
@@ -115,8 +117,7 @@ impl Shared {
         let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
         let Service { table, limits, metrics, sources, request_ids } = service;
         let ids = service::Ids::new(&sources);
-        let body_memory = AtomicU64::new(0);
-        let listener = Listener { table, limits, metrics, ids, request_ids, body_memory };
+        let listener = Listener { table, limits, metrics, ids, request_ids, bodies: Tally::default() };
         let crowd = Crowd { permits, refused: AtomicBool::new(false) };
         Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd), tls }
     }
@@ -209,7 +210,8 @@ async fn converse<S>(
     let plain = shared.tls.is_none();
     let guarded =
         Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&metrics), Arc::clone(&shared.crowd), plain);
-    let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, _alive: alive };
+    let bodies = Tally::default();
+    let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, bodies, _alive: alive };
     match &shared.tls {
         None => talk(guarded, connection(Arc::new(peer)), &shared, &mut phases).await,
         Some(tls) => {

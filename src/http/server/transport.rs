@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -79,14 +79,18 @@ pub(super) struct Vitals {
     requests: AtomicU32,
     asked: AtomicBool,
     multiplexed: AtomicBool,
-    idle_since: AtomicU32,
+    idle_since: AtomicU64,
     /// When the first byte after the last request came, plus one; 0 where none did.
-    head_since: AtomicU32,
+    head_since: AtomicU64,
     linger: AtomicBool,
     /// Counts what comes of the bytes: requests, pieces of bodies and of answers.
     progress: AtomicU32,
     /// Requests whose bodies are read piece by piece, at the handler's pace.
     streaming: AtomicU32,
+    /// Answers, or parts of them, that are there and wait for the client to take them.
+    unsent: AtomicU32,
+    /// Counts pieces of answers that the client had room for.
+    sent: AtomicU32,
 }
 
 impl Vitals {
@@ -96,11 +100,13 @@ impl Vitals {
             requests: AtomicU32::new(0),
             asked: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
-            idle_since: AtomicU32::new(0),
-            head_since: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(0),
             linger: AtomicBool::new(false),
             progress: AtomicU32::new(0),
             streaming: AtomicU32::new(0),
+            unsent: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
         }
     }
 
@@ -128,8 +134,18 @@ impl Vitals {
 
     /// A body is read piece by piece from now on, or no longer.
     pub(super) fn stream(&self, begins: bool) {
-        let change = if begins { 1 } else { u32::MAX };
-        self.streaming.fetch_add(change, Ordering::Relaxed);
+        count(&self.streaming, begins);
+    }
+
+    /// An answer waits for the client from now on, or no longer: it is taken, or waits for its writer.
+    pub(super) fn unsent(&self, begins: bool) {
+        count(&self.unsent, begins);
+    }
+
+    /// The client had room for a piece of an answer.
+    pub(super) fn sent(&self) {
+        self.progress();
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The client may still be sending a body that nobody wants: let it see the answer before the connection closes.
@@ -143,12 +159,12 @@ impl Vitals {
         }
     }
 
-    /// Whether patience is over at this moment. Requests in flight have deadlines of their own.
-    fn verdict(&self, now: u32, patience: Patience) -> Option<Cut> {
+    /// Whether patience is over at this moment. Requests in flight have deadlines of their own, answers have [`Unsent`].
+    fn verdict(&self, now: u64, patience: Patience) -> Option<Cut> {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let over = |since: u32, limit: Duration| Duration::from_millis(u64::from(now.saturating_sub(since))) >= limit;
+        let over = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         let asked = self.asked.load(Ordering::Relaxed);
         let head_since = self.head_since.load(Ordering::Relaxed);
         if !asked {
@@ -163,6 +179,33 @@ impl Vitals {
     }
 }
 
+fn count(counter: &AtomicU32, up: bool) {
+    counter.fetch_add(if up { 1 } else { u32::MAX }, Ordering::Relaxed);
+}
+
+/// Since when answers wait and the client takes nothing. HTTP/2 lets it close its window: then nothing is written that
+/// could stall, and the request never ends by itself.
+#[derive(Default)]
+struct Unsent(Option<(u32, u64)>);
+
+impl Unsent {
+    /// Looked at with each tick: whether answers have waited for as long as this while nothing of them left.
+    fn is_over(&mut self, vitals: &Vitals, now: u64, limit: Duration) -> bool {
+        if vitals.unsent.load(Ordering::Relaxed) == 0 {
+            self.0 = None;
+            return false;
+        }
+        let sent = vitals.sent.load(Ordering::Relaxed);
+        match self.0 {
+            Some((before, since)) if before == sent => Duration::from_millis(now.saturating_sub(since)) >= limit,
+            Some(_) | None => {
+                self.0 = Some((sent, now));
+                false
+            }
+        }
+    }
+}
+
 /// A stream that ends when patience does.
 pub(super) struct Guarded<S> {
     stream: S,
@@ -171,7 +214,8 @@ pub(super) struct Guarded<S> {
     metrics: Arc<ListenerMetrics>,
     crowd: Arc<Crowd>,
     tick: Pin<Box<Sleep>>,
-    stalled_since: Option<u32>,
+    stalled_since: Option<u64>,
+    unsent: Unsent,
     lingering: Option<Lingering>,
     /// Nothing encrypts above: a text of ours would be understood.
     plain: bool,
@@ -198,7 +242,7 @@ impl Talk {
 }
 
 struct Lingering {
-    since: u32,
+    since: u64,
     discarded: usize,
     scratch: Vec<u8>,
 }
@@ -221,6 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             crowd,
             tick,
             stalled_since: None,
+            unsent: Unsent::default(),
             lingering: None,
             plain,
             talk: Talk::default(),
@@ -239,13 +284,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         }
     }
 
-    fn verdict(&self) -> Option<Cut> {
+    fn verdict(&mut self) -> Option<Cut> {
         let now = self.vitals.opened.milliseconds();
-        let since = |start: u32| Duration::from_millis(u64::from(now.saturating_sub(start)));
+        let since = |start: u64| Duration::from_millis(now.saturating_sub(start));
         if let Some(lingering) = &self.lingering {
             return (since(lingering.since) >= LINGER).then_some(Cut::SlowReader);
         }
         if self.stalled_since.is_some_and(|start| since(start) >= self.patience.write_stall) {
+            return Some(Cut::SlowReader);
+        }
+        if self.unsent.is_over(&self.vitals, now, self.patience.write_stall) {
             return Some(Cut::SlowReader);
         }
         let crowded = self.crowd.is_dense();
@@ -376,7 +424,34 @@ mod tests {
     fn nothing_is_cut_while_a_request_is_in_flight() {
         let vitals = Vitals::new();
         vitals.begin(Version::HTTP_11);
-        assert_eq!(vitals.verdict(u32::MAX, PATIENCE), None);
+        assert_eq!(vitals.verdict(u64::MAX, PATIENCE), None);
+    }
+
+    #[test]
+    fn deadlines_hold_on_connections_of_more_than_49_days() {
+        let days = u64::from(u32::MAX) + 60_000;
+        let vitals = Vitals::new();
+        vitals.begin(Version::HTTP_11);
+        vitals.end();
+        vitals.idle_since.store(days, Ordering::Relaxed);
+        assert_eq!(vitals.verdict(days + 59_999, PATIENCE), None);
+        assert_eq!(vitals.verdict(days + 60_000, PATIENCE), Some(Cut::Idle));
+    }
+
+    #[test]
+    fn answers_that_the_client_does_not_take_are_over_after_a_while() {
+        let (vitals, mut unsent) = (Vitals::new(), Unsent::default());
+        let mut is_over = |now| unsent.is_over(&vitals, now, PATIENCE.write_stall);
+        assert!(!is_over(0) && !is_over(9_000), "nothing waits");
+        vitals.unsent(true);
+        assert!(!is_over(10_000) && !is_over(17_999) && is_over(18_000));
+        // A piece that leaves begins the time anew; an answer that waits for its writer has none.
+        vitals.sent();
+        assert!(!is_over(18_000) && !is_over(25_999) && is_over(26_000));
+        vitals.unsent(false);
+        assert!(!is_over(26_000));
+        vitals.unsent(true);
+        assert!(!is_over(40_000) && is_over(48_000));
     }
 
     #[test]
