@@ -75,7 +75,7 @@ async fn gather(connection: &Arc<Connection>, body: &mut Incoming) -> Result<(By
 
 /// What is done at its second turn: a body that came along with its headers is there by then, and needs neither a place
 /// nor a timer.
-async fn at_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+pub(super) async fn at_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let mut first_turn = true;
     poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),

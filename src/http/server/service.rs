@@ -1,8 +1,9 @@
 //! One request: route, admit, read, handle, answer. Whatever goes wrong is a refusal, never silence and never a permit.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -85,7 +86,7 @@ pub(super) async fn answer(
     let watch = Stopwatch::start();
     let listener = &connection.listener;
     let presence = Presence::new(&connection, request.version());
-    let id = listener.ids.next();
+    let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -196,6 +197,12 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             }
             Err((refusal, body_left)) => return refused(&refusal, body_left),
         },
+        Handling::Here(handler) => match complete(connection, body).await {
+            Ok((_slot, bytes)) => {
+                here(handler(request(bytes)), &listener.metrics, template, listener.limits.handler_deadline).await
+            }
+            Err((refusal, body_left)) => return refused(&refusal, body_left),
+        },
         Handling::Later(handler) => match complete(connection, body).await {
             Ok((slot, bytes)) => {
                 let (handler, request) = (Arc::clone(handler), request(bytes));
@@ -217,6 +224,25 @@ async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot,
     let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
     let slot = Slot::take(connection, held).map_err(|refusal| (refusal, false))?;
     Ok((slot, bytes))
+}
+
+/// Runs a handler on the connection's own task. The usual answer is there at its first turn and costs no timer.
+async fn here(
+    mut answer: Answer,
+    metrics: &ListenerMetrics,
+    template: &'static str,
+    deadline: Duration,
+) -> Result<Response, Refusal> {
+    let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(failed(metrics, template))),
+    });
+    let late = || Refusal::unavailable("timeout", format!("no answer within {deadline:?}; try again"));
+    let mut caught = pin!(caught);
+    match receive::at_once(caught.as_mut()).await {
+        Some(done) => done,
+        None => tokio::time::timeout(deadline, caught).await.unwrap_or_else(|_| Err(late())),
+    }
 }
 
 /// Runs a handler on a task of its own, so that neither a client that hangs up nor a deadline stops it half-way.
