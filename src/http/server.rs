@@ -13,6 +13,7 @@ mod socket;
 mod tests;
 mod tls;
 mod transport;
+mod vitals;
 
 use std::future::Future;
 use std::io;
@@ -39,7 +40,8 @@ use crate::telemetry::metrics::Cut;
 use receive::Tally;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
-use transport::{Crowd, Guarded, Vitals};
+use transport::{Crowd, Guarded};
+use vitals::Vitals;
 
 /// How long the accept loop rests after an error of the machine (no file descriptor left): first and at most.
 const REST: Duration = Duration::from_millis(20);
@@ -245,6 +247,7 @@ where
 {
     let metrics = Arc::clone(&connection.listener.metrics);
     let connection = Arc::new(connection);
+    let certificate_ends = certificate_ends(connection.certificate_lasts());
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
     let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
@@ -253,6 +256,7 @@ where
         biased;
         outcome = conversation.as_mut() => Some(outcome),
         _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
+        () = certificate_ends => None,
     };
     let outcome = match outcome {
         Some(outcome) => Some(outcome),
@@ -270,5 +274,13 @@ where
         // Whatever goes wrong on a connection is the other side's doing or has been counted already.
         Some(Err(cause)) => tracing::debug!(listener = metrics.name(), %cause, "connection ended early"),
         None => metrics.cut(Cut::Drain),
+    }
+}
+
+/// Ends with the client's certificate, so that the client connects again with its next one; never where it has none.
+async fn certificate_ends(lasts: Option<Duration>) {
+    match lasts {
+        Some(lasts) => tokio::time::sleep(lasts).await,
+        None => std::future::pending().await,
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use moka::sync::Cache;
+use tokio::sync::{Semaphore, watch};
 
 use super::CredentialFault;
 use super::password::{Password, PasswordHashes};
@@ -34,10 +35,13 @@ const WINDOW: i64 = 60 * 1000;
 const MOST_OF_NAME: u32 = 10;
 /// Failures of all usernames from one address within the window.
 const MOST_OF_PEER: u32 = 600;
+/// Questions that wait for a password which somebody else's question is having compared; more are refused.
+const MOST_WAITING: usize = 1_000;
 /// Counters of failures; when all are taken, nobody new may try until some have ended.
 const MOST_COUNTERS: usize = 20_000;
 
 /// Username and password of an `Authorization` header.
+#[derive(Clone)]
 pub struct Basic {
     /// As it was sent.
     pub username: String,
@@ -94,7 +98,7 @@ pub trait PasswordSource: Send + Sync {
 
 /// Passwords of people, compared with what is kept.
 #[derive(Default)]
-pub struct Passwords(Option<Inner>);
+pub struct Passwords(Option<Arc<Inner>>);
 
 struct Inner {
     source: Arc<dyn PasswordSource>,
@@ -104,6 +108,9 @@ struct Inner {
     key: [u8; 32],
     remembered: Cache<[u8; 32], Timestamp>,
     failures: Mutex<HashMap<[u8; 32], Failures>>,
+    /// Passwords that are being compared at this moment. What is waited for never comes: it ends.
+    flights: Mutex<HashMap<[u8; 32], watch::Receiver<()>>>,
+    waiting: Semaphore,
     /// Anybody has ever had a password.
     in_use: AtomicBool,
 }
@@ -120,42 +127,32 @@ impl Passwords {
         let hashes = PasswordHashes::new(Arc::clone(random));
         let mut key = [0; 32];
         random.fill(&mut key);
-        Self(Some(Inner {
+        Self(Some(Arc::new(Inner {
             source,
             nobody: hashes.of_nobody(),
             hashes,
             key,
             remembered: Cache::new(MOST_REMEMBERED),
             failures: Mutex::default(),
+            flights: Mutex::default(),
+            waiting: Semaphore::new(MOST_WAITING),
             in_use: AtomicBool::new(false),
-        }))
+        })))
     }
 
     /// Finds out whether a password holds, and remembers it if so. Takes as long whether the username means somebody
-    /// or not. `peer` is where the question came from.
+    /// or not. `peer` is where the question came from. Questions that show the same password at once share one comparison.
     pub async fn prepare(&self, basic: &Basic, holder: Option<&Holder>, peer: Option<IpAddr>, now: Timestamp) {
         let Some(inner) = &self.0 else { return };
         if holder.is_some_and(|holder| inner.holds(basic, holder.number, holder.revision, now)) {
             return;
         }
-        let counters = inner.counters(basic, peer);
-        if !inner.admits(&counters, now) {
-            tracing::debug!(?peer, "too many wrong passwords; one more was not looked at");
+        let Ok(_turn) = inner.waiting.try_acquire() else {
+            tracing::debug!(?peer, "too many questions wait for passwords; one more was not looked at");
             return;
-        }
-        match inner.verify(basic, holder).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(cause) => {
-                tracing::warn!(cause, "a password could not be compared; nobody is let in by it");
-                inner.forgive(&counters);
-                return;
-            }
-        }
-        inner.forgive(&counters);
-        if let Some(holder) = holder {
-            inner.remembered.insert(inner.digest(basic, holder.number, holder.revision), now);
-        }
+        };
+        let mut ended = inner.compare(basic, holder, peer, now);
+        let _closed = ended.changed().await;
     }
 
     /// Whether the password was found to hold for this state of the person.
@@ -173,6 +170,63 @@ impl Passwords {
 }
 
 impl Inner {
+    /// Begins to compare on a task of its own, which ends whether anybody still waits for it or not; or joins whoever
+    /// has begun with the same.
+    fn compare(
+        self: &Arc<Self>,
+        basic: &Basic,
+        holder: Option<&Holder>,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) -> watch::Receiver<()> {
+        let (number, revision) = holder.map_or((0, 0), |holder| (holder.number, holder.revision));
+        // With the place, so that nobody's failures are counted for another.
+        let counters = self.counters(basic, peer);
+        let key = *blake3::Hasher::new_keyed(&counters[0].0)
+            .update(&self.digest(basic, number, revision))
+            .finalize()
+            .as_bytes();
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = flights.get(&key) {
+            return under_way.clone();
+        }
+        let (end, ended) = watch::channel(());
+        flights.insert(key, ended.clone());
+        let landing = Landing { inner: Arc::clone(self), key, _end: end };
+        let (basic, holder) = (basic.clone(), holder.cloned());
+        tokio::spawn(async move {
+            landing.inner.look(&basic, holder.as_ref(), &counters, peer, now).await;
+        });
+        ended
+    }
+
+    async fn look(
+        &self,
+        basic: &Basic,
+        holder: Option<&Holder>,
+        counters: &[([u8; 32], u32); 2],
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) {
+        if !self.admits(counters, now) {
+            tracing::debug!(?peer, "too many wrong passwords; one more was not looked at");
+            return;
+        }
+        match self.verify(basic, holder).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(cause) => {
+                tracing::warn!(cause, "a password could not be compared; nobody is let in by it");
+                self.forgive(counters);
+                return;
+            }
+        }
+        self.forgive(counters);
+        if let Some(holder) = holder {
+            self.remembered.insert(self.digest(basic, holder.number, holder.revision), now);
+        }
+    }
+
     async fn verify(&self, basic: &Basic, holder: Option<&Holder>) -> Result<bool, String> {
         if !self.in_use.load(Ordering::Relaxed) {
             if !self.source.any().await? {
@@ -247,6 +301,19 @@ impl Inner {
                 counter.count = counter.count.saturating_sub(1);
             }
         }
+    }
+}
+
+/// A comparison under way; dropped, it is over for everybody who waits for it.
+struct Landing {
+    inner: Arc<Inner>,
+    key: [u8; 32],
+    _end: watch::Sender<()>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -368,9 +435,59 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn many_who_show_one_password_at_once_share_one_comparison() {
+        let passwords = passwords().await;
+        let (right, wrong) = (basic("jdoe", "right"), basic("jdoe", "wrong"));
+        let (one, here) = (holder(1), Some(IpAddr::from([10, 0, 0, 1])));
+        let ask = |basic| {
+            let (passwords, one) = (&passwords, &one);
+            async move {
+                passwords.prepare(basic, Some(one), here, NOW).await;
+                passwords.holds(basic, Some((7, 1)), NOW).is_ok()
+            }
+        };
+        let mut all: Vec<_> = (0..50).map(|_| Box::pin(ask(&right))).collect();
+        assert!(joined(&mut all).await.iter().all(|holds| *holds), "more than the failures that a minute allows");
+        let mut all: Vec<_> = (0..50).map(|_| Box::pin(ask(&wrong))).collect();
+        assert!(joined(&mut all).await.iter().all(|holds| !*holds));
+        let inner = passwords.0.as_ref().unwrap();
+        assert!(inner.flights.lock().unwrap().is_empty());
+        let counted = inner.failures.lock().unwrap()[&inner.counters(&wrong, here)[0].0].count;
+        assert_eq!(counted, 1, "one try, however often it was made at once");
+    }
+
+    #[tokio::test]
+    async fn a_comparison_ends_although_nobody_waits_for_it_any_more() {
+        let passwords = passwords().await;
+        let (right, one) = (basic("jdoe", "right"), holder(1));
+        let mut gone = Box::pin(passwords.prepare(&right, Some(&one), None, NOW));
+        assert!(std::future::poll_fn(|context| std::task::Poll::Ready(gone.as_mut().poll(context).is_pending())).await);
+        drop(gone);
+        passwords.prepare(&right, Some(&one), None, NOW).await;
+        assert!(passwords.holds(&right, Some((7, 1)), NOW).is_ok());
+        let failures = passwords.0.as_ref().unwrap().failures.lock().unwrap();
+        assert!(failures.values().all(|failures| failures.count == 0), "it was no failure");
+    }
+
+    /// All of them side by side.
+    async fn joined<T>(all: &mut [Pin<Box<impl Future<Output = T>>>]) -> Vec<T> {
+        let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+        std::future::poll_fn(|context| {
+            for (future, done) in all.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+                if let std::task::Poll::Ready(value) = future.as_mut().poll(context) {
+                    *done = Some(value);
+                }
+            }
+            if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        done.into_iter().flatten().collect()
+    }
+
+    #[tokio::test]
     async fn counters_are_bounded() {
         let passwords = passwords().await;
-        let inner = passwords.0.as_ref().unwrap();
+        let inner = passwords.0.as_deref().unwrap();
         let admits = |at: u32, now| {
             let peer = Some(IpAddr::from(at.to_be_bytes()));
             inner.admits(&inner.counters(&basic("jdoe", "x"), peer), now)

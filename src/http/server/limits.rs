@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::transport::Patience;
+use super::vitals::Patience;
 
 /// The limits of one listener. The defaults suit a listener of small requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

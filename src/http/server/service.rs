@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::receive::{self, Held, Tally};
-use super::transport::Vitals;
+use super::vitals::Vitals;
 use crate::clock::{Clock, Sources};
 use crate::http::body::body_too_large;
 use crate::http::router::{Found, Handling, RouteTable};
@@ -50,6 +50,23 @@ pub(super) struct Connection {
     pub(super) bodies: Tally,
     /// Tells the drain that this connection, or a handler of it, is not done.
     pub(super) _alive: mpsc::Sender<()>,
+}
+
+impl Connection {
+    /// For how long the client's certificate is still valid; `None` where it has none. The handshake looked at it once,
+    /// and connections may live longer.
+    pub(super) fn certificate_lasts(&self) -> Option<Duration> {
+        let not_after = self.peer.certificate.as_ref()?.not_after;
+        let left = not_after.saturating_add(1).saturating_sub(self.listener.ids.clock.now().0);
+        Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
+    }
+
+    fn known(&self) -> Result<(), Refusal> {
+        let ended = self.certificate_lasts().is_some_and(|lasts| lasts.is_zero());
+        let refusal =
+            || Refusal::unauthenticated("the client certificate is no longer valid; connect again with a new one");
+        if ended { Err(refusal()) } else { Ok(()) }
+    }
 }
 
 /// Makes request ids: UUIDs of version 7 with a counter from a random start (RFC 9562 section 6.2), since asking
@@ -148,7 +165,7 @@ struct Outcome {
 
 async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
-    if let Err(refusal) = settle_host(&mut parts) {
+    if let Err(refusal) = settle_host(&mut parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
         return Outcome { response, template: "", body_left: !body.is_end_stream() };
     }

@@ -36,12 +36,16 @@ impl Running {
     }
 
     fn start_as(config: &ListenerConfig, router: Router, limits: Limits) -> Self {
+        Self::start_with(config, router, limits, Sources::system())
+    }
+
+    fn start_with(config: &ListenerConfig, router: Router, limits: Limits, sources: Sources) -> Self {
         let metrics = Metrics::new(&[]);
         let service = Service {
             table: Arc::new(router.build().unwrap()),
             limits,
             metrics: metrics.listener("test"),
-            sources: Sources::system(),
+            sources,
             request_ids: true,
         };
         let bound = Bound::bind(config).unwrap();
