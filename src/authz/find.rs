@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{PersonName, View};
+use super::View;
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
@@ -161,12 +161,6 @@ impl View<'_> {
             }
         };
         Ok(found)
-    }
-
-    /// Username and id of the person whom a subject names, where it names one.
-    pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
-        let person = self.person(subject, self.authz.clock.now()).ok()?;
-        Some(PersonName { username: person.username().to_owned(), id: person.id() })
     }
 
     /// Whom a credential names, once it is verified.

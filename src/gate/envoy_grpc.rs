@@ -179,7 +179,11 @@ fn allowed(judged: &Judged, sent: &HeaderMap, config: &GateConfig) -> CheckRespo
 fn denied_by(judged: &Judged) -> CheckResponse {
     let status = judged.deny_status();
     let code = if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { PERMISSION_DENIED };
-    CheckResponse { dynamic_metadata: Some(metadata(judged)), ..denied(code, status) }
+    let mut headers = plain();
+    if status == StatusCode::UNAUTHORIZED {
+        headers.push(header("www-authenticate", judged.challenge));
+    }
+    CheckResponse { dynamic_metadata: Some(metadata(judged)), ..denied(code, status, headers) }
 }
 
 /// Writes what is not a decision.
@@ -192,14 +196,15 @@ pub fn refuse(refusal: &Refusal) -> Response {
     // Zero would be an allow; no refusal has it, and none may.
     let code = if refusal.grpc == OK { PERMISSION_DENIED } else { refusal.grpc };
     let fields = [("decision", text("deny")), ("reason", text(refusal.code))];
-    framed(&CheckResponse { dynamic_metadata: Some(structure(fields)), ..denied(code, status) })
+    framed(&CheckResponse { dynamic_metadata: Some(structure(fields)), ..denied(code, status, plain()) })
 }
 
-fn denied(code: i32, status: StatusCode) -> CheckResponse {
-    let mut headers = vec![header("cache-control", "no-store"), header("content-type", "text/plain")];
-    if status == StatusCode::UNAUTHORIZED {
-        headers.push(header("www-authenticate", "Bearer"));
-    }
+/// The headers of every deny.
+fn plain() -> Vec<HeaderValueOption> {
+    vec![header("cache-control", "no-store"), header("content-type", "text/plain")]
+}
+
+fn denied(code: i32, status: StatusCode, headers: Vec<HeaderValueOption>) -> CheckResponse {
     let refused = DeniedHttpResponse {
         status: Some(HttpStatus { code: i32::from(status.as_u16()) }),
         headers,

@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::credentials::CallerSource;
 use super::*;
-use crate::authz::PersonName;
+use crate::authz::{PersonName, Schemes};
 use crate::domain::{Reason, Revision, Subject};
 use crate::http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -27,7 +27,25 @@ fn judged(reason: Reason) -> Judged {
         bundle: "b3".into(),
     };
     let person = Some(PersonName { username: "jdoe".into(), id: "00000000-0000-7000-8000-000000000000".into() });
-    Judged { decision, id: "01890000-0000-7000-8000-000000000000".into(), person }
+    let challenge = "Bearer";
+    Judged { decision, id: "01890000-0000-7000-8000-000000000000".into(), person, challenge }
+}
+
+#[test]
+fn a_401_names_each_scheme_that_is_accepted() {
+    let by_header = Manner { caller: vec![CallerSource::Principal], ..Manner::default() };
+    let challenge = |manner: &Manner, bearer, basic| answer::challenge(manner, Schemes { bearer, basic });
+    let plain = Manner::default();
+    assert_eq!(challenge(&plain, true, true), "Bearer, Basic realm=\"api\", charset=\"UTF-8\"");
+    assert_eq!(challenge(&plain, false, true), "Basic realm=\"api\", charset=\"UTF-8\"");
+    assert_eq!((challenge(&plain, true, false), challenge(&plain, false, false)), ("Bearer", "Bearer"));
+    assert_eq!(challenge(&by_header, false, true), "Bearer", "nobody's password is looked at");
+    let judged = Judged { challenge: challenge(&plain, true, true), ..judged(Reason::Unauthenticated) };
+    let config = GateConfig::default();
+    for response in [forward_auth::write(&judged), auth_request::write(&judged), envoy_http::write(&judged, &config)] {
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()["www-authenticate"], judged.challenge);
+    }
 }
 
 fn refusals() -> Vec<Refusal> {

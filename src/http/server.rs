@@ -9,6 +9,7 @@ mod limits;
 mod receive;
 mod service;
 mod socket;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -40,6 +41,7 @@ use crate::telemetry::metrics::Cut;
 use receive::Tally;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
+use target::Watched;
 use transport::{Crowd, Guarded};
 use vitals::Vitals;
 
@@ -246,9 +248,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = Arc::clone(&connection.listener.metrics);
+    let vitals = Arc::clone(&connection.vitals);
     let connection = Arc::new(connection);
     let certificate_ends = certificate_ends(connection.certificate_lasts());
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
+    let stream = Watched::new(stream, vitals);
     let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,6 +38,8 @@ const MOST_OF_NAME: u32 = 10;
 const MOST_OF_PEER: u32 = 600;
 /// Questions that wait for a password which somebody else's question is having compared; more are refused.
 const MOST_WAITING: usize = 1_000;
+/// How often it is looked whether anybody has a password by now.
+const LOOK: Duration = Duration::from_secs(30);
 /// Counters of failures; when all are taken, nobody new may try until some have ended.
 const MOST_COUNTERS: usize = 20_000;
 
@@ -97,7 +100,7 @@ pub trait PasswordSource: Send + Sync {
 }
 
 /// Passwords of people, compared with what is kept.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Passwords(Option<Arc<Inner>>);
 
 struct Inner {
@@ -155,6 +158,24 @@ impl Passwords {
         let _closed = ended.changed().await;
     }
 
+    /// Whether anybody is known to have had a password: then it is worth saying that one may be shown.
+    pub fn in_use(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.in_use.load(Ordering::Relaxed))
+    }
+
+    /// Looks now and then whether anybody has one, until somebody has.
+    pub async fn keep_looking(self) {
+        let Some(inner) = &self.0 else { return };
+        loop {
+            match inner.anybody().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(cause) => tracing::warn!(cause, "it cannot be told whether anybody has a password"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Whether the password was found to hold for this state of the person.
     ///
     /// # Errors
@@ -164,8 +185,7 @@ impl Passwords {
         if person.is_some_and(|(number, revision)| inner.holds(basic, number, revision, now)) {
             return Ok(());
         }
-        let in_use = inner.in_use.load(Ordering::Relaxed);
-        Err(if in_use { CredentialFault::WrongPassword } else { CredentialFault::NotBearer })
+        Err(if self.in_use() { CredentialFault::WrongPassword } else { CredentialFault::NotBearer })
     }
 }
 
@@ -227,12 +247,16 @@ impl Inner {
         }
     }
 
+    /// Whether anybody has ever had a password; once somebody has, nobody asks any more.
+    async fn anybody(&self) -> Result<bool, String> {
+        let known = self.in_use.load(Ordering::Relaxed) || self.source.any().await?;
+        self.in_use.store(known, Ordering::Relaxed);
+        Ok(known)
+    }
+
     async fn verify(&self, basic: &Basic, holder: Option<&Holder>) -> Result<bool, String> {
-        if !self.in_use.load(Ordering::Relaxed) {
-            if !self.source.any().await? {
-                return Ok(false);
-            }
-            self.in_use.store(true, Ordering::Relaxed);
+        if !self.anybody().await? {
+            return Ok(false);
         }
         // Nobody's id is looked up, too: so that everybody takes the same way.
         let stored = self.source.hash(holder.map_or("", |holder| &holder.id)).await?;
@@ -410,7 +434,16 @@ mod tests {
             let basic = basic("jdoe", "right");
             passwords.prepare(&basic, Some(&holder(1)), None, NOW).await;
             assert_eq!(passwords.holds(&basic, Some((7, 1)), NOW), Err(CredentialFault::NotBearer));
+            assert!(!passwords.in_use());
         }
+    }
+
+    #[tokio::test]
+    async fn that_somebody_has_a_password_is_found_without_being_shown_one() {
+        let passwords = passwords().await;
+        assert!(!passwords.in_use(), "not looked yet");
+        passwords.clone().keep_looking().await;
+        assert!(passwords.in_use());
     }
 
     #[tokio::test]

@@ -135,6 +135,11 @@ impl Verifier {
         Ok(Self { issuers, principals: config.principals.clone(), ..Self::default() })
     }
 
+    /// Whether any issuer's tokens are believed.
+    pub fn has_issuers(&self) -> bool {
+        !self.issuers.is_empty()
+    }
+
     /// Verifies an `Authorization` header as of a moment.
     pub fn verify(&self, header: &str, now: Timestamp) -> Result<Identity, CredentialFault> {
         let token = bearer(header)?;

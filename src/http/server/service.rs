@@ -156,6 +156,12 @@ fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
     }
 }
 
+/// See [`super::target`].
+fn fragment() -> Refusal {
+    let message = "the request's target holds a `#`; encode it as %23, or leave it and what follows out";
+    Refusal { code: "malformed-request", ..Refusal::bad_request(message) }
+}
+
 struct Outcome {
     response: Response,
     template: &'static str,
@@ -168,6 +174,14 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
     if let Err(refusal) = settle_host(&mut parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
         return Outcome { response, template: "", body_left: !body.is_end_stream() };
+    }
+    if connection.vitals.had_fragment() {
+        // The connection closes: what of the bytes still to come is a request cannot be told.
+        return Outcome {
+            response: listener.table.render(parts.uri.path(), &fragment()),
+            template: "",
+            body_left: true,
+        };
     }
     let uri = parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
@@ -239,6 +253,10 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
 /// the client may still be sending.
 async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot, Bytes), (Refusal, bool)> {
     let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
+    // One that came with the body speaks against this request, not against the next one's sender.
+    if connection.vitals.had_fragment() {
+        return Err((fragment(), true));
+    }
     let slot = Slot::take(connection, held).map_err(|refusal| (refusal, false))?;
     Ok((slot, bytes))
 }

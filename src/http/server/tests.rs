@@ -2,6 +2,7 @@
 
 mod bodies;
 mod peer;
+mod target;
 mod tls;
 mod unsent;
 

@@ -55,6 +55,8 @@ pub(super) struct Vitals {
     unsent: AtomicU32,
     /// Counts pieces of answers that the client had room for.
     sent: AtomicU32,
+    /// A request's target held a `#`.
+    fragment: AtomicBool,
 }
 
 impl Vitals {
@@ -71,6 +73,7 @@ impl Vitals {
             streaming: AtomicU32::new(0),
             unsent: AtomicU32::new(0),
             sent: AtomicU32::new(0),
+            fragment: AtomicBool::new(false),
         }
     }
 
@@ -127,9 +130,24 @@ impl Vitals {
         self.linger.load(Ordering::Relaxed)
     }
 
+    /// Whether it has asked by HTTP/2.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
+    /// A target with a `#` came (see [`super::target`]).
+    pub(super) fn fragment(&self) {
+        self.fragment.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one ever came: which of the requests it was is not known, so none that follows is answered.
+    pub(super) fn had_fragment(&self) -> bool {
+        self.fragment.load(Ordering::Relaxed)
+    }
+
     /// Whether a client of HTTP/1 has sent a part of a head: one who can be told that it was too slow.
     pub(super) fn is_within_head(&self) -> bool {
-        self.head_since.load(Ordering::Relaxed) > 0 && !self.multiplexed.load(Ordering::Relaxed)
+        self.head_since.load(Ordering::Relaxed) > 0 && !self.is_multiplexed()
     }
 
     /// Bytes came.
