@@ -70,7 +70,7 @@ impl Judged {
         ];
         if let Some(person) = &self.person {
             // A name that a header cannot hold is left out; the id always fits.
-            let fits = HeaderValue::from_str(&person.username).is_ok_and(|value| value.to_str().is_ok());
+            let fits = person.username.bytes().all(|byte| (b' '..=b'~').contains(&byte));
             headers.extend(fits.then_some((USER, &*person.username)));
             headers.push((USER_ID, &*person.id));
         }
