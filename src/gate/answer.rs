@@ -5,7 +5,7 @@
 //! but yes or no; the reason goes to the gateway, in headers that its configuration keeps to itself.
 
 use super::credentials::{CallerSource, Manner};
-use crate::authz::{PersonName, Schemes};
+use crate::authz::{DecisionId, PersonName, Schemes};
 use crate::domain::{Decision, Reason, Verdict};
 use crate::http::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use crate::http::{Refusal, Response, StatusCode, respond};
@@ -35,7 +35,7 @@ pub struct Judged {
     /// The decision.
     pub decision: Decision,
     /// Its id.
-    pub id: String,
+    pub id: DecisionId,
     /// Whom it judged; nobody where anybody may ask.
     pub person: Option<PersonName>,
     /// What a caller who proved nothing is asked for ([`challenge`]).

@@ -28,7 +28,7 @@ fn judged(reason: Reason) -> Judged {
     };
     let person = Some(PersonName { username: "jdoe".into(), id: "00000000-0000-7000-8000-000000000000".into() });
     let challenge = "Bearer";
-    Judged { decision, id: "01890000-0000-7000-8000-000000000000".into(), person, challenge }
+    Judged { decision, id: uuid::Uuid::nil().into(), person, challenge }
 }
 
 #[test]
