@@ -140,9 +140,10 @@ impl Vitals {
         self.fragment.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one ever came: which of the requests it was is not known, so none that follows is answered.
+    /// Whether one ever came: which of the requests it was is not known, so none that follows is answered. On HTTP/2 what
+    /// looked like one was a part of a frame.
     pub(super) fn had_fragment(&self) -> bool {
-        self.fragment.load(Ordering::Relaxed)
+        self.fragment.load(Ordering::Relaxed) && !self.is_multiplexed()
     }
 
     /// Whether a client of HTTP/1 has sent a part of a head: one who can be told that it was too slow.

@@ -21,3 +21,22 @@ async fn a_target_with_a_fragment_is_refused_and_ends_its_connection() {
     stream.write_all(format!("{good}GET /hello#x HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     assert!(!read_all(&mut stream).await.contains("hello"));
 }
+
+#[tokio::test]
+async fn what_only_looks_like_one_costs_nobody_else_an_answer() {
+    let server = Running::start(echo(), Limits::default());
+    let text = "a#b HTTP/1.1";
+    // In a body of HTTP/1 it is refused with the request that it came with, and with that one alone.
+    let reply = server.client().send(Method::POST, "/echo", None, Bytes::from(text)).await.unwrap();
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(server.client().get("/hello").await.unwrap().status, StatusCode::OK);
+    // On HTTP/2, where one connection carries many clients' questions, it means nothing.
+    let stream = server.connect().await;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let request = hyper::Request::post("http://x/echo").body(Full::new(Bytes::from(text))).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::OK);
+    }
+}
