@@ -140,7 +140,8 @@ pub struct Content {
     /// was an image before, `None` ends it as [`Step::Remove`] does: [`Image::Gone`] is written and the memberships in
     /// both directions end. Never [`Image::Members`] or [`Image::Gone`] themselves.
     pub image: Option<Image>,
-    /// See [`Record::deleted`].
+    /// See [`Record::deleted`]. Whoever is deleted is in no group and has no members: a replace to it ends them, with
+    /// an [`Image::Members`] change and a new version for each group that loses somebody.
     pub deleted: bool,
 }
 
@@ -179,7 +180,7 @@ pub enum Step {
         group: Number,
         /// The version that it must have; `None` takes any.
         expected: Option<u64>,
-        /// Who joins.
+        /// Who joins; neither they nor the group may be deleted ([`StoreError::NotFound`]).
         add: Vec<Number>,
         /// Who leaves; applied before `add`.
         remove: Vec<Number>,

@@ -16,6 +16,7 @@ on_every_store! {
     numbers_are_never_given_again
     what_never_had_an_image_goes_silently
     an_image_that_ends_takes_its_memberships_along
+    the_deleted_leave_their_groups_and_join_none
 }
 
 /// The last change that the apply hook heard of.
@@ -153,5 +154,35 @@ fn an_image_that_ends_takes_its_memberships_along(bench: &Bench) {
     assert_eq!(last(bench), [Change { number: staff, image: Image::Gone }]);
     assert_eq!(bench.wait(bench.store.members(staff, None, 9)).unwrap(), []);
     assert_eq!(bench.wait(bench.store.groups_of(staff)).unwrap(), []);
+    bench.store.verify().unwrap();
+}
+
+fn the_deleted_leave_their_groups_and_join_none(bench: &Bench) {
+    let (ada, eve) = (bench.step(user("ada")), bench.step(user("eve")));
+    let (staff, all) = (bench.step(group("staff")), bench.step(group("all")));
+    bench.commit(vec![join(staff, &[ada, eve]), join(all, &[ada, staff])]).unwrap();
+    let deleted = |number, image: Image| Step::Replace {
+        number,
+        expected: None,
+        content: Content { deleted: true, image: Some(image), ..Content::default() },
+    };
+    let image = super::user_image("ada");
+    bench.commit(vec![deleted(ada, image.clone())]).unwrap();
+    let gone = [Change { number: ada, image }, delta(staff, &[], &[ada]), delta(all, &[], &[ada])];
+    assert_eq!(last(bench), gone);
+    assert_eq!((bench.version(staff), bench.version(all)), (3, 3));
+    assert_eq!(bench.state().members.into_iter().collect::<Vec<_>>(), [(staff, eve), (all, staff)]);
+
+    assert_eq!(bench.commit(vec![join(staff, &[ada])]), Err(StoreError::NotFound(ada)));
+    assert!(!bench.commit(vec![leave(staff, &[ada])]).unwrap().outcomes[0].changed);
+    let image = super::group_image("staff");
+    bench.commit(vec![deleted(staff, image.clone())]).unwrap();
+    assert_eq!(last(bench), [Change { number: staff, image }, delta(staff, &[], &[eve]), delta(all, &[], &[staff])]);
+    assert_eq!(bench.commit(vec![join(staff, &[eve])]), Err(StoreError::NotFound(staff)));
+    assert_eq!(bench.state().members.len(), 0);
+    // Whoever comes back may join again.
+    let content = Content { image: Some(super::user_image("ada")), ..Content::default() };
+    bench.commit(vec![Step::Replace { number: ada, expected: None, content }, join(all, &[ada])]).unwrap();
+    assert_eq!(bench.state().members.into_iter().collect::<Vec<_>>(), [(all, ada)]);
     bench.store.verify().unwrap();
 }
