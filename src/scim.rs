@@ -24,6 +24,7 @@ mod json;
 mod life;
 mod list;
 mod members;
+mod notes;
 pub mod operator;
 mod password;
 pub mod patch;

@@ -157,6 +157,7 @@ pub(super) fn user_image(
         assigned: held && rights.assigned,
         accounts: if held { rights.accounts.clone() } else { Vec::new() },
         password_changed_at: state.password_changed_at,
+        linked_again: state.linked_again,
         external_ids: state.external.clone(),
     }
 }

@@ -17,6 +17,7 @@ use super::content::Draft;
 use super::error::ScimError;
 use super::event::{Entry, EventKind, Journal, Reversal};
 use super::image::Limits;
+use super::notes::{alarm_note, token_note};
 use super::state::{Claims, UserState};
 use super::watch::Standing;
 use super::{ATTEMPTS, Failure, Scim, busy, store_failure};
@@ -65,16 +66,6 @@ enum Restored {
     Kept,
 }
 
-/// The note of a token's last use.
-pub(super) fn token_note(connection: &str, token: &str) -> String {
-    format!("connection/{connection}/token/{token}")
-}
-
-/// The note of a raised alarm.
-fn alarm_note(connection: &str) -> String {
-    format!("connection/{connection}/alarm")
-}
-
 impl Scim {
     /// How a connection stands, with the last use of its tokens as this process or an earlier one saw it.
     ///
@@ -116,30 +107,6 @@ impl Scim {
             .map(|(id, people)| format!("connection {id} deactivated {people} people within a short time"))
             .collect();
         Err(format!("{}; `cedargate connection undo` takes it back, `settle` says that it was meant", each.join("; ")))
-    }
-
-    /// Alarms of an earlier process stand on. To be called once, before anything serves.
-    ///
-    /// # Errors
-    /// 503 and 500 from the store.
-    pub async fn recover(&self) -> Result<(), ScimError> {
-        for (key, value) in self.store.notes("connection/").await.map_err(store_failure)? {
-            let connection = key.strip_prefix("connection/").and_then(|rest| rest.strip_suffix("/alarm"));
-            if let (Some(connection), Ok(alarm)) = (connection, serde_json::from_str::<Alarm>(&value)) {
-                self.watch.raise(connection, alarm);
-            }
-        }
-        Ok(())
-    }
-
-    /// Steps that drop what is noted of a connection that goes.
-    ///
-    /// # Errors
-    /// 503 and 500 from the store.
-    pub async fn forget_connection(&self, connection: &str) -> Result<Vec<Step>, ScimError> {
-        self.watch.forget(connection);
-        let notes = self.store.notes(&format!("connection/{connection}/")).await.map_err(store_failure)?;
-        Ok(notes.into_iter().map(|(key, _)| Step::Note { key, value: None }).collect())
     }
 
     /// The deactivations were meant: the alarm is over. `false` where none stood.
