@@ -423,7 +423,8 @@ pub trait Store: Send + Sync {
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
     /// Every group that each of these is in, directly or through other groups, by one read however many they are. By
-    /// member, the direct ones first, then by number. At most [`MAX_ABOVE`].
+    /// member, the direct ones first, then by number. More than [`MAX_ABOVE`] in all are [`StoreError::TooComplex`],
+    /// never cut off.
     fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>>;
 
     /// Which of these are direct members of the group, in the order given.

@@ -20,6 +20,8 @@ const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 /// How many resources a list holds, and for how many seconds a cursor is good, where the configuration does not say.
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, most: 200 };
 const CURSOR_SECONDS: u64 = 3_600;
+/// How many members of groups and groups of people a list holds at most, about 12 MB of memory.
+pub(super) const MOST_ELEMENTS: usize = 20_000;
 /// The furthest that a list over all types goes by index: it has to walk there.
 const FURTHEST_AT_ROOT: u64 = 10_000;
 
@@ -79,8 +81,8 @@ impl Scim {
         let searches = self.searches(caller, span, listing).await?;
         match &listing.start {
             Start::Index(start) => {
-                let part = self.part(caller.wall(), &searches, start - 1, listing.count, None).await?;
-                let resources = self.shown_part(caller, &part, listing).await?;
+                let mut part = self.part(caller.wall(), &searches, start - 1, listing.count, None).await?;
+                let resources = self.shown_part(caller, &mut part, listing).await?;
                 Ok(list_response(part.total.unwrap_or_default(), *start, resources))
             }
             Start::Cursor(cursor) => self.walked(caller, span, listing, &searches, cursor).await,
@@ -104,9 +106,9 @@ impl Scim {
         let now = self.sources.clock.now();
         let place = if cursor.is_empty() { None } else { Some(self.cursors.open(&walk, cursor, now)?) };
         let (after, total) = place.map_or((None, None), |place| (Some(place.position), Some(place.total)));
-        let part = self.part(caller.wall(), searches, 0, listing.count, after).await?;
+        let mut part = self.part(caller.wall(), searches, 0, listing.count, after).await?;
         let total = total.or(part.total).unwrap_or_default();
-        let resources = self.shown_part(caller, &part, listing).await?;
+        let resources = self.shown_part(caller, &mut part, listing).await?;
         let mut list = json!({
             "schemas": [LIST_SCHEMA],
             "totalResults": total,
@@ -228,17 +230,37 @@ impl Scim {
         Ok(Part { hits: hits.collect(), total, more })
     }
 
-    async fn shown_part(&self, caller: &Caller, part: &Part, listing: &Listing) -> Result<Vec<Value>, ScimError> {
+    /// What a list shows of a part. One group may have more members than all of a list's resources together, so that a
+    /// list holds at most [`MOST_ELEMENTS`] of them: what does not fit is left to the next page, which RFC 7644 section
+    /// 3.4.2.4 and RFC 9865 allow (`itemsPerPage` says how many came). The first resource comes whole.
+    async fn shown_part(&self, caller: &Caller, part: &mut Part, listing: &Listing) -> Result<Vec<Value>, ScimError> {
         let people = part.hits.iter().filter(|(kind, ..)| *kind == ResourceKind::User).map(|(_, _, record)| record);
         let people: Vec<&Record> = people.collect();
-        let mut people = self.shown_users(caller.connection(), &people, &listing.wanted).await?.into_iter();
-        let mut resources = Vec::with_capacity(part.hits.len());
+        let viewer = caller.connection();
+        let mut people = self.shown_users(viewer, &people, &listing.wanted, MOST_ELEMENTS).await?.into_iter();
+        let (mut resources, mut left) = (Vec::with_capacity(part.hits.len()), MOST_ELEMENTS);
         for (kind, _, record) in &part.hits {
+            let first = resources.is_empty();
             let shown = match kind {
-                ResourceKind::User => people.next().unwrap_or_default(),
-                ResourceKind::Group => self.shown_group(caller.connection(), record, &listing.wanted).await?,
+                ResourceKind::User => people.next(),
+                ResourceKind::Group => {
+                    let most = if first { usize::MAX } else { left };
+                    self.shown_group(viewer, record, &listing.wanted, most).await?
+                }
             };
+            let Some(shown) = shown else { break };
+            let elements =
+                ["members", "groups"].map(|name| shown.get(name).and_then(Value::as_array).map_or(0, Vec::len));
+            let elements: usize = elements.into_iter().sum();
+            if elements > left && !first {
+                break;
+            }
+            left = left.saturating_sub(elements);
             resources.push(Value::Object(shown));
+        }
+        if resources.len() < part.hits.len() {
+            part.hits.truncate(resources.len());
+            part.more = true;
         }
         Ok(resources)
     }

@@ -15,7 +15,10 @@ use super::state::{GroupState, UserState, read_document, read_state};
 use super::{Scim, kind_of, store_failure};
 use crate::domain::{Number, Revision};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Above, Kind, Record};
+use crate::store::{Above, Kind, Record, StoreError};
+
+/// How many members are read from the store at once.
+const MEMBERS_AT_ONCE: u64 = 1_000;
 
 impl Scim {
     /// GET /Users/{id} and /Groups/{id}
@@ -46,7 +49,14 @@ impl Scim {
         wanted: &Wanted,
         revision: Option<Revision>,
     ) -> Result<Answered, ScimError> {
-        let shown = self.shown_user(caller.connection(), record, wanted).await?;
+        let shown = match self.shown_user(caller.connection(), record, wanted).await {
+            // The write is done, and nobody is to believe otherwise: its answer leaves out what is too much.
+            Err(error) if error.scim_type == Some("tooMany") && revision.is_some() => {
+                let without = Wanted { excluded: Some(vec!["groups".to_owned()]), ..wanted.clone() };
+                self.shown_user(caller.connection(), record, &without).await?
+            }
+            shown => shown?,
+        };
         let location = self.location(ResourceKind::User, &record.id);
         Ok(Answered { shown, version: record.version, location, revision })
     }
@@ -59,7 +69,7 @@ impl Scim {
         wanted: &Wanted,
         revision: Option<Revision>,
     ) -> Result<Answered, ScimError> {
-        let shown = self.shown_group(caller.connection(), record, wanted).await?;
+        let shown = self.shown_group(caller.connection(), record, wanted, usize::MAX).await?.unwrap_or_default();
         let location = self.location(ResourceKind::Group, &record.id);
         Ok(Answered { shown, version: record.version, location, revision })
     }
@@ -71,24 +81,29 @@ impl Scim {
         record: &Record,
         wanted: &Wanted,
     ) -> Result<Map<String, Value>, ScimError> {
-        Ok(self.shown_users(viewer, &[record], wanted).await?.pop().unwrap_or_default())
+        Ok(self.shown_users(viewer, &[record], wanted, usize::MAX).await?.pop().unwrap_or_default())
     }
 
-    /// The wanted part of each of these people, in their order. The groups of all are read at once.
+    /// The wanted part of each of these people, in their order: of as many as are together in at most so many groups, and
+    /// of the first in any case. The groups of all are read at once.
+    ///
+    /// # Errors
+    /// 400 `tooMany` for somebody in more groups than the store reads at once; 503 and 500 from the store.
     pub(super) async fn shown_users(
         &self,
         viewer: &str,
         records: &[&Record],
         wanted: &Wanted,
+        most: usize,
     ) -> Result<Vec<Map<String, Value>>, ScimError> {
         let definition = self.schemas.definition(ResourceKind::User);
-        let mut groups = if wanted.includes(definition, "groups") {
-            self.group_elements(records.iter().map(|record| record.number).collect()).await?
+        let (people, mut groups) = if wanted.includes(definition, "groups") {
+            self.group_elements(records, most).await?
         } else {
-            BTreeMap::new()
+            (records.len(), BTreeMap::new())
         };
-        let mut shown = Vec::with_capacity(records.len());
-        for record in records {
+        let mut shown = Vec::with_capacity(people);
+        for record in records.iter().take(people) {
             let state: UserState = read_state(record)?;
             let mut document = read_document(record)?;
             add_server_facts(&mut document, &state);
@@ -100,13 +115,31 @@ impl Scim {
         Ok(shown)
     }
 
-    /// The elements of `groups` of each of these people who is in any, by two reads however many they are.
-    async fn group_elements(&self, members: Vec<Number>) -> Result<BTreeMap<Number, Vec<Value>>, ScimError> {
+    /// The elements of `groups` of the first so many of these people, by two reads however many they are; of fewer of
+    /// them, at least one, where together they are in more groups than wanted.
+    async fn group_elements(
+        &self,
+        records: &[&Record],
+        most: usize,
+    ) -> Result<(usize, BTreeMap<Number, Vec<Value>>), ScimError> {
         let mut elements: BTreeMap<Number, Vec<Value>> = BTreeMap::new();
-        if members.is_empty() {
-            return Ok(elements);
+        let mut people = records.len();
+        if people == 0 {
+            return Ok((0, elements));
         }
-        let above = self.store.groups_above(members).await.map_err(store_failure)?;
+        let above = loop {
+            let numbers = records.iter().take(people).map(|record| record.number).collect();
+            match self.store.groups_above(numbers).await {
+                Ok(above) if above.len() <= most || people == 1 => break above,
+                Ok(_) => people = people.div_ceil(2),
+                Err(StoreError::TooComplex(_)) if people > 1 => people = people.div_ceil(2),
+                Err(StoreError::TooComplex(_)) => {
+                    let detail = "this person is in too many groups to list them; ask with excludedAttributes=groups";
+                    return Err(ScimError::too_many(detail));
+                }
+                Err(error) => return Err(store_failure(error)),
+            }
+        };
         let numbers: BTreeSet<Number> = above.iter().map(|above| above.group).collect();
         let groups = self.store.records(numbers.into_iter().collect()).await.map_err(store_failure)?;
         let groups: BTreeMap<Number, &Record> = groups.iter().map(|group| (group.number, group)).collect();
@@ -115,33 +148,50 @@ impl Scim {
             let Some(group) = groups.get(&group) else { continue };
             elements.entry(member).or_default().push(self.group_element(group, direct));
         }
-        Ok(elements)
+        Ok((people, elements))
     }
 
-    /// The wanted part of a group, with its members.
+    /// The wanted part of a group, with its members; `None` where they are more than `most`.
     pub(super) async fn shown_group(
         &self,
         viewer: &str,
         record: &Record,
         wanted: &Wanted,
-    ) -> Result<Map<String, Value>, ScimError> {
+        most: usize,
+    ) -> Result<Option<Map<String, Value>>, ScimError> {
         let state: GroupState = read_state(record)?;
         let definition = self.schemas.definition(ResourceKind::Group);
-        let mut document = read_document(record)?;
-        if wanted.includes(definition, "members") {
-            let members = self.members_of(record.number).await?;
-            let members: Vec<Value> = members
-                .iter()
-                .map(|(_, member)| {
-                    let kind = if member.kind == Kind::Group { ResourceKind::Group } else { ResourceKind::User };
-                    json!({"value": member.id, "$ref": self.location(kind, &member.id), "type": type_of(member.kind)})
-                })
-                .collect();
-            if !members.is_empty() {
-                document.insert("members".to_owned(), Value::Array(members));
+        let document = read_document(record)?;
+        let mut shown = self.shown(ResourceKind::Group, viewer, record, &state.external, document, wanted);
+        if !wanted.includes(definition, "members") {
+            return Ok(Some(shown));
+        }
+        let mut members = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.members(record.number, after, MEMBERS_AT_ONCE).await.map_err(store_failure)?;
+            let Some((last, ..)) = page.last() else { break };
+            after = Some(*last);
+            if members.len() + page.len() > most {
+                return Ok(None);
+            }
+            // Page by page, so that nothing is there twice.
+            let page: Vec<Value> = page.iter().map(|(_, kind, id)| self.member_element(*kind, id)).collect();
+            let full = Map::from_iter([("members".to_owned(), Value::Array(page))]);
+            let wanted = definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
+            if let Some((_, Value::Array(page))) = wanted.into_iter().next() {
+                members.extend(page);
             }
         }
-        Ok(self.shown(ResourceKind::Group, viewer, record, &state.external, document, wanted))
+        if !members.is_empty() {
+            shown.insert("members".to_owned(), Value::Array(members));
+        }
+        Ok(Some(shown))
+    }
+
+    fn member_element(&self, kind: Kind, id: &str) -> Value {
+        let resource = if kind == Kind::Group { ResourceKind::Group } else { ResourceKind::User };
+        json!({"value": id, "$ref": self.location(resource, id), "type": type_of(kind)})
     }
 
     fn group_element(&self, group: &Record, direct: bool) -> Value {

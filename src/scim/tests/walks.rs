@@ -141,6 +141,49 @@ async fn cursors_are_kept_to_their_walk_their_time_and_their_server() {
     assert_eq!(all.len(), 3);
 }
 
+#[tokio::test]
+async fn a_page_is_cut_where_it_holds_too_many_members() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    let mut people = Vec::new();
+    for number in 0..300 {
+        people.push(idp.user(&format!("u{number}")).await);
+    }
+    let everybody: Vec<&str> = people.iter().map(String::as_str).collect();
+    let mut groups = Vec::new();
+    for number in 0..101 {
+        groups.push(idp.group(&format!("g{number}"), &everybody).await);
+    }
+    let most = super::super::list::MOST_ELEMENTS;
+    let members = |page: &Value| -> usize {
+        let resources = page["Resources"].as_array().unwrap().iter();
+        resources.map(|one| ["members", "groups"].map(|name| one[name].as_array().map_or(0, Vec::len))).flatten().sum()
+    };
+    // By index, going on behind what came, and by cursor.
+    for (endpoint, all) in [("/Groups", &groups), ("/Users", &people)] {
+        let mut seen = Vec::new();
+        while seen.len() < all.len() {
+            let start = (seen.len() + 1).to_string();
+            let page = list(&idp, endpoint, &[("startIndex", &start), ("count", "200")]).await;
+            assert!(members(&page) <= most, "{} members", members(&page));
+            assert_eq!(page["itemsPerPage"], ids(&page).len());
+            assert_eq!((&page["totalResults"], ids(&page).is_empty()), (&json!(all.len()), false));
+            seen.extend(ids(&page));
+        }
+        assert_eq!(seen, *all);
+        assert_eq!(walk(&idp, endpoint, &[("count", "200")]).await, *all);
+    }
+    let page = list(&idp, "/Groups", &[("count", "200")]).await;
+    assert_eq!(ids(&page).len(), most / 300, "as many as there is room for");
+    for wanted in [("excludedAttributes", "members"), ("attributes", "displayName")] {
+        assert_eq!(ids(&list(&idp, "/Groups", &[("count", "200"), wanted]).await).len(), 101, "nothing to be cut");
+    }
+    let root = walk(&idp, "", &[("count", "200")]).await;
+    assert_eq!(root, people.iter().chain(&groups).cloned().collect::<Vec<_>>());
+    let values = list(&idp, "/Groups", &[("attributes", "members.value"), ("count", "1")]).await;
+    assert_eq!(values["Resources"][0]["members"][299], json!({"value": people[299]}));
+}
+
 /// What happens between two pages.
 #[derive(Clone, Debug)]
 enum Write {

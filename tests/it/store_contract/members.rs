@@ -17,6 +17,7 @@ on_every_store! {
     what_never_had_an_image_goes_silently
     an_image_that_ends_takes_its_memberships_along
     the_deleted_leave_their_groups_and_join_none
+    groups_above_come_whole_or_not_at_all
 }
 
 /// The last change that the apply hook heard of.
@@ -185,4 +186,19 @@ fn the_deleted_leave_their_groups_and_join_none(bench: &Bench) {
     bench.commit(vec![Step::Replace { number: ada, expected: None, content }, join(all, &[ada])]).unwrap();
     assert_eq!(bench.state().members.into_iter().collect::<Vec<_>>(), [(all, ada)]);
     bench.store.verify().unwrap();
+}
+
+fn groups_above_come_whole_or_not_at_all(bench: &Bench) {
+    let people: Vec<u32> = (0..400).map(|person| bench.step(user(&format!("user-{person}")))).collect();
+    let chain: Vec<u32> = (0..250).map(|level| bench.step(group(&format!("group-{level}")))).collect();
+    let mut steps = vec![join(chain[0], &people)];
+    steps.extend(chain.windows(2).map(|pair| join(pair[1], &[pair[0]])));
+    bench.commit(steps).unwrap();
+    let above = bench.wait(bench.store.groups_above(people.clone())).unwrap();
+    assert_eq!(above.len(), cedargate::store::MAX_ABOVE);
+    let one_more = bench.step(group("one-more"));
+    bench.step(join(one_more, &people[..1]));
+    let refused = bench.wait(bench.store.groups_above(people.clone()));
+    assert!(matches!(refused, Err(StoreError::TooComplex(_))), "never cut off");
+    assert_eq!(bench.wait(bench.store.groups_above(people[..1].to_vec())).unwrap().len(), 251);
 }
