@@ -140,9 +140,10 @@ impl Scim {
         if !failed {
             return;
         }
+        let unwatched = caller.unwatched();
         for (index, id) in made {
             if let Some(item) = job.removal(index, &id) {
-                let removed = self.run(caller, request, &item).await;
+                let removed = self.run(&unwatched, request, &item).await;
                 if removed.error.is_some() {
                     tracing::error!(request = %request.id, "what a failed ring of a bulk request made could not be taken back");
                 }

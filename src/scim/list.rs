@@ -7,6 +7,7 @@ use super::content::external_path;
 use super::cursor::{Place, Walk};
 use super::error::{ScimError, quote};
 use super::filter::{Filter, to_predicate};
+use super::members::Streamed;
 use super::query::{Listing, PageSizes, Start};
 use super::respond::body;
 use super::schema::{Definition, ResourceKind, Tolerance};
@@ -20,8 +21,6 @@ const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 /// How many resources a list holds, and for how many seconds a cursor is good, where the configuration does not say.
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, most: 200 };
 const CURSOR_SECONDS: u64 = 3_600;
-/// How many members of groups and groups of people a list holds at most, about 12 MB of memory.
-pub(super) const MOST_ELEMENTS: usize = 20_000;
 /// The furthest that a list over all types goes by index: it has to walk there.
 const FURTHEST_AT_ROOT: u64 = 10_000;
 
@@ -82,8 +81,8 @@ impl Scim {
         match &listing.start {
             Start::Index(start) => {
                 let mut part = self.part(caller.wall(), &searches, start - 1, listing.count, None).await?;
-                let resources = self.shown_part(caller, &mut part, listing).await?;
-                Ok(list_response(part.total.unwrap_or_default(), *start, resources))
+                let (resources, streamed) = self.shown_part(caller, &mut part, listing).await?;
+                Ok(answered(&list_of(part.total.unwrap_or_default(), *start, resources), streamed))
             }
             Start::Cursor(cursor) => self.walked(caller, span, listing, &searches, cursor).await,
         }
@@ -108,7 +107,7 @@ impl Scim {
         let (after, total) = place.map_or((None, None), |place| (Some(place.position), Some(place.total)));
         let mut part = self.part(caller.wall(), searches, 0, listing.count, after).await?;
         let total = total.or(part.total).unwrap_or_default();
-        let resources = self.shown_part(caller, &mut part, listing).await?;
+        let (resources, streamed) = self.shown_part(caller, &mut part, listing).await?;
         let mut list = json!({
             "schemas": [LIST_SCHEMA],
             "totalResults": total,
@@ -122,7 +121,7 @@ impl Scim {
             let place = Place { position, total, until: Timestamp(now.0.saturating_add(life)) };
             members.insert("nextCursor".to_owned(), Value::from(self.cursors.seal(&walk, &place)));
         }
-        Ok(body(StatusCode::OK, &list))
+        Ok(answered(&list, streamed))
     }
 
     /// What a list asks of the store, type by type. At the root a type whose schemas do not know the filter's
@@ -230,28 +229,37 @@ impl Scim {
         Ok(Part { hits: hits.collect(), total, more })
     }
 
-    /// What a list shows of a part. One group may have more members than all of a list's resources together, so that a
-    /// list holds at most [`MOST_ELEMENTS`] of them: what does not fit is left to the next page, which RFC 7644 section
-    /// 3.4.2.4 and RFC 9865 allow (`itemsPerPage` says how many came). The first resource comes whole.
-    async fn shown_part(&self, caller: &Caller, part: &mut Part, listing: &Listing) -> Result<Vec<Value>, ScimError> {
+    /// What a list shows of a part. One group may have more members than a list has resources, so that a list holds at
+    /// most so many of them: what does not fit is left to the next page, which RFC 7644 section 3.4.2.4 and RFC 9865
+    /// allow (`itemsPerPage` says how many came). The first resource comes in any case, streamed where it is too large.
+    async fn shown_part(
+        &self,
+        caller: &Caller,
+        part: &mut Part,
+        listing: &Listing,
+    ) -> Result<(Vec<Value>, Option<Streamed>), ScimError> {
         let people = part.hits.iter().filter(|(kind, ..)| *kind == ResourceKind::User).map(|(_, _, record)| record);
         let people: Vec<&Record> = people.collect();
-        let viewer = caller.connection();
-        let mut people = self.shown_users(viewer, &people, &listing.wanted, MOST_ELEMENTS).await?.into_iter();
-        let (mut resources, mut left) = (Vec::with_capacity(part.hits.len()), MOST_ELEMENTS);
+        let (viewer, wanted) = (caller.connection(), &listing.wanted);
+        let mut people = self.shown_users(viewer, &people, wanted, self.most_members).await?.into_iter();
+        let mut resources = Vec::with_capacity(part.hits.len());
+        let (mut left, mut streamed) = (self.most_members, None);
         for (kind, _, record) in &part.hits {
             let first = resources.is_empty();
             let shown = match kind {
                 ResourceKind::User => people.next(),
-                ResourceKind::Group => {
-                    let most = if first { usize::MAX } else { left };
-                    self.shown_group(viewer, record, &listing.wanted, most).await?
-                }
+                ResourceKind::Group => match self.shown_group(viewer, record, wanted, left).await? {
+                    None if first => {
+                        let (shown, members) = self.streamed_group(viewer, record, wanted)?;
+                        (streamed, left) = (members, 0);
+                        Some(shown)
+                    }
+                    shown => shown,
+                },
             };
             let Some(shown) = shown else { break };
-            let elements =
-                ["members", "groups"].map(|name| shown.get(name).and_then(Value::as_array).map_or(0, Vec::len));
-            let elements: usize = elements.into_iter().sum();
+            let count = |name| shown.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+            let elements: usize = count("members") + count("groups");
             if elements > left && !first {
                 break;
             }
@@ -262,7 +270,7 @@ impl Scim {
             part.hits.truncate(resources.len());
             part.more = true;
         }
-        Ok(resources)
+        Ok((resources, streamed))
     }
 
     /// What a filter's text asks of the store, for a viewer of one organization or, where that is `None`, of all.
@@ -302,14 +310,24 @@ impl Scim {
 
 /// A list of resources.
 pub(super) fn list_response(total: u64, start: u64, resources: Vec<Value>) -> Response {
-    let list = json!({
+    body(StatusCode::OK, &list_of(total, start, resources))
+}
+
+fn list_of(total: u64, start: u64, resources: Vec<Value>) -> Value {
+    json!({
         "schemas": [LIST_SCHEMA],
         "totalResults": total,
         "startIndex": start,
         "itemsPerPage": resources.len(),
         "Resources": resources,
-    });
-    body(StatusCode::OK, &list)
+    })
+}
+
+fn answered(list: &Value, streamed: Option<Streamed>) -> Response {
+    match streamed {
+        Some(members) => members.respond(StatusCode::OK, list),
+        None => body(StatusCode::OK, list),
+    }
 }
 
 /// Query failures are the filter's fault where the store says so.

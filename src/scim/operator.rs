@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 pub use import::Imported;
 
-use super::content::Draft;
+use super::content::{Draft, add_server_facts};
 use super::error::ScimError;
 use super::image::{Limits, access_methods};
 use super::life::username_key;
@@ -87,6 +87,8 @@ impl Scim {
         let draft = Draft::<UserState>::read(record)?;
         let state = &draft.state;
         let mut view = self.shown_user("", record, &Wanted::default()).await?;
+        // Clients see these where they ask for them, operators always.
+        add_server_facts(&mut view, state);
         view.insert("organization".to_owned(), Value::from(record.organization.as_str()));
         view.insert("deleted".to_owned(), Value::Bool(record.deleted));
         view.insert("externalIds".to_owned(), json!(state.external));

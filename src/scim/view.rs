@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::caller::Caller;
 use super::content::add_server_facts;
 use super::error::ScimError;
-use super::members::type_of;
+use super::members::Streamed;
 use super::query::{Precondition, Wanted};
 use super::respond::{Answered, date_time, not_modified, tag};
 use super::schema::ResourceKind;
@@ -15,10 +15,7 @@ use super::state::{GroupState, UserState, read_document, read_state};
 use super::{Scim, kind_of, store_failure};
 use crate::domain::{Number, Revision};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Above, Kind, Record, StoreError};
-
-/// How many members are read from the store at once.
-const MEMBERS_AT_ONCE: u64 = 1_000;
+use crate::store::{Above, Record, StoreError};
 
 impl Scim {
     /// GET /Users/{id} and /Groups/{id}
@@ -58,7 +55,7 @@ impl Scim {
             shown => shown?,
         };
         let location = self.location(ResourceKind::User, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision })
+        Ok(Answered { shown, version: record.version, location, revision, streamed: None })
     }
 
     /// A group as this caller sees it.
@@ -69,9 +66,12 @@ impl Scim {
         wanted: &Wanted,
         revision: Option<Revision>,
     ) -> Result<Answered, ScimError> {
-        let shown = self.shown_group(caller.connection(), record, wanted, usize::MAX).await?.unwrap_or_default();
+        let (shown, streamed) = match self.shown_group(caller.connection(), record, wanted, self.most_members).await? {
+            Some(shown) => (shown, None),
+            None => self.streamed_group(caller.connection(), record, wanted)?,
+        };
         let location = self.location(ResourceKind::Group, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision })
+        Ok(Answered { shown, version: record.version, location, revision, streamed })
     }
 
     /// The wanted part of a person, with the `externalId` of this viewer and the groups above.
@@ -159,39 +159,39 @@ impl Scim {
         wanted: &Wanted,
         most: usize,
     ) -> Result<Option<Map<String, Value>>, ScimError> {
-        let state: GroupState = read_state(record)?;
-        let definition = self.schemas.definition(ResourceKind::Group);
-        let document = read_document(record)?;
-        let mut shown = self.shown(ResourceKind::Group, viewer, record, &state.external, document, wanted);
-        if !wanted.includes(definition, "members") {
-            return Ok(Some(shown));
-        }
-        let mut members = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.members(record.number, after, MEMBERS_AT_ONCE).await.map_err(store_failure)?;
-            let Some((last, ..)) = page.last() else { break };
-            after = Some(*last);
-            if members.len() + page.len() > most {
-                return Ok(None);
-            }
-            // Page by page, so that nothing is there twice.
-            let page: Vec<Value> = page.iter().map(|(_, kind, id)| self.member_element(*kind, id)).collect();
-            let full = Map::from_iter([("members".to_owned(), Value::Array(page))]);
-            let wanted = definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
-            if let Some((_, Value::Array(page))) = wanted.into_iter().next() {
-                members.extend(page);
-            }
-        }
+        let mut shown = self.shown_without_members(viewer, record, wanted)?;
+        let Some(elements) = self.member_elements(wanted) else { return Ok(Some(shown)) };
+        let Some(members) = self.shown_members(record.number, &elements, most).await? else { return Ok(None) };
         if !members.is_empty() {
             shown.insert("members".to_owned(), Value::Array(members));
         }
         Ok(Some(shown))
     }
 
-    fn member_element(&self, kind: Kind, id: &str) -> Value {
-        let resource = if kind == Kind::Group { ResourceKind::Group } else { ResourceKind::User };
-        json!({"value": id, "$ref": self.location(resource, id), "type": type_of(kind)})
+    /// The same of a group with very many members, whose place a placeholder holds.
+    pub(super) fn streamed_group(
+        &self,
+        viewer: &str,
+        record: &Record,
+        wanted: &Wanted,
+    ) -> Result<(Map<String, Value>, Option<Streamed>), ScimError> {
+        let mut shown = self.shown_without_members(viewer, record, wanted)?;
+        let streamed = self.member_elements(wanted).map(|elements| self.streamed_members(record.number, elements));
+        if let Some(streamed) = &streamed {
+            shown.insert("members".to_owned(), streamed.placeholder());
+        }
+        Ok((shown, streamed))
+    }
+
+    fn shown_without_members(
+        &self,
+        viewer: &str,
+        record: &Record,
+        wanted: &Wanted,
+    ) -> Result<Map<String, Value>, ScimError> {
+        let state: GroupState = read_state(record)?;
+        let document = read_document(record)?;
+        Ok(self.shown(ResourceKind::Group, viewer, record, &state.external, document, wanted))
     }
 
     fn group_element(&self, group: &Record, direct: bool) -> Value {
@@ -228,7 +228,8 @@ impl Scim {
             "version": tag(record.version),
         });
         full.insert("meta".to_owned(), meta);
-        let full = definition.with_schemas(full);
-        definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref())
+        // The schemas are those of what the answer holds (RFC 7643 section 3).
+        let part = definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
+        definition.with_schemas(part)
     }
 }

@@ -110,7 +110,7 @@ impl Scim {
         let mut committed = self.commit_steps(steps).await?;
         committed.outcomes.truncate(own);
         entry.set_written();
-        if deactivates {
+        if deactivates && entry.rule.is_on() {
             self.count_deactivation(wall, entry).await;
         }
         Ok(committed)

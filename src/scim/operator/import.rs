@@ -136,7 +136,7 @@ impl Scim {
             Ok(())
         };
         let members: Vec<MemberOperation> = members.map(MemberOperation::Replace).into_iter().collect();
-        let change = GroupChange { document: &document, members: &members };
+        let change = GroupChange { document: &document, members: &members, passed_over: Vec::new() };
         self.change_group(wall, &limits, &record.id, &Precondition::default(), &change).await?;
         Ok(Imported::Updated)
     }

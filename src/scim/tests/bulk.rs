@@ -187,6 +187,12 @@ async fn a_ring_of_which_one_fails_does_not_happen() {
     assert_eq!(idp.get("/Users").await.ok(200)["totalResults"], 2, "`taken` and `fine`");
     assert_eq!(idp.get("/Groups").await.ok(200)["totalResults"], 0);
     idp.get(&format!("/Users/{taken}")).await.ok(200);
+    // However many are taken back, nobody was deactivated by mistake.
+    let names: Vec<String> = (0..12).map(|number| format!("r{number}")).collect();
+    let mut many: Vec<Value> = names.windows(2).map(|pair| led(&pair[0], &pair[1])).collect();
+    many.push(post("/Users", "r11", json!({"userName": "TAKEN", (ENTERPRISE): {"manager": "bulkId:r0"}})));
+    assert_eq!(statuses(&run(&idp, &many).await), ["409"; 12]);
+    assert_eq!(bench.scim.concern(), Ok(()));
     // Sent again without the fault, all of it happens.
     let again = run(&idp, &[led("a", "b"), led("b", "c"), led("c", "a")]).await;
     assert_eq!(statuses(&again), ["201"; 3]);

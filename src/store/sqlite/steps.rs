@@ -86,6 +86,7 @@ struct Scribe<'a> {
 struct Present {
     kind: String,
     version: u64,
+    deleted: bool,
     created: Timestamp,
     modified: Timestamp,
 }
@@ -179,7 +180,7 @@ impl Scribe<'_> {
             return Err(StoreError::NotFound(group).into());
         }
         let joining: BTreeSet<Number> = add.iter().copied().collect();
-        if !joining.is_empty() && !self.lives(group)? {
+        if !joining.is_empty() && present.deleted {
             return Err(StoreError::NotFound(group).into());
         }
         let leaving: BTreeSet<Number> = remove.iter().copied().collect();
@@ -299,13 +300,14 @@ impl Scribe<'_> {
     fn present(&self, number: Number, expected: Option<u64>) -> Result<Present, Fault> {
         let present = self
             .connection
-            .prepare_cached("SELECT kind, version, created, modified FROM resource WHERE number = ?1")?
+            .prepare_cached("SELECT kind, version, created, modified, deleted FROM resource WHERE number = ?1")?
             .query_one([number], |row| {
                 Ok(Present {
                     kind: row.get(0)?,
                     version: unsigned(row, 1)?,
                     created: Timestamp(row.get(2)?),
                     modified: Timestamp(row.get(3)?),
+                    deleted: row.get(4)?,
                 })
             })
             .optional()?
