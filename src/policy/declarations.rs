@@ -26,6 +26,10 @@ pub struct Named {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
+    /// The action by which people are changed: whom the policies let do it to somebody may grant what that person
+    /// lacks. Explanations name them.
+    #[serde(default)]
+    pub changes_people: Option<String>,
     /// Roles that people may hold.
     #[serde(default, rename = "role")]
     pub roles: Vec<Named>,
@@ -155,6 +159,14 @@ impl Declarations {
                 Ok(routes) => all.add(file, text, routes, &mut seen, &mut faults),
                 Err(error) => faults.push(Diagnostic::toml(file, text, &error)),
             }
+        }
+        if let Some(name) = &all.catalogue.changes_people
+            && faults.is_empty()
+            && !all.actions.iter().any(|action| action.name == *name)
+        {
+            let message = format!("`changes_people` names `{name}`, which is no action of the routes");
+            let help = "name the action that changes a person, or leave the line out";
+            faults.push(Diagnostic::near("catalogue.toml", text, name, &message).with_help(help));
         }
         if all.directory_provides() {
             for endpoint in &mut all.endpoints {

@@ -254,9 +254,8 @@ fn read_schema(
 
 /// Errors and warnings of the strict validation, at level 1: a slice of principal, resource and action provably suffices.
 fn validate(schema: Schema, policies: &Policies, files: &Files) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
-    let of_policies = policies.all.iter().map(|loaded| (&*loaded.id, loaded.file.as_str()));
-    let of_templates = policies.templates.iter().map(|(id, file)| (id.as_str(), file.as_str()));
-    let file_of: HashMap<&str, &str> = of_policies.chain(of_templates).collect();
+    let places = policies.files.iter().chain(&policies.templates);
+    let file_of: HashMap<&str, &str> = places.map(|(id, file)| (id.as_str(), file.as_str())).collect();
     let outcome = Validator::new(schema).validate_with_level(&policies.set, ValidationMode::Strict, 1);
     let diagnose = |id: &cedar_policy::PolicyId, problem: &dyn miette::Diagnostic| {
         let file = file_of.get(AsRef::<str>::as_ref(id)).copied().unwrap_or("policies");
