@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::analysis::{self, Analysis};
 use super::conditions::Condition;
+use super::lint::Lint;
 use super::source::Files;
 use super::{Diagnostic, causes};
 use crate::domain::Reason;
@@ -32,6 +33,8 @@ pub(super) struct Loaded {
     pub(super) advice: Option<Arc<str>>,
     /// What its conditions ask and read.
     pub(super) analysis: Analysis,
+    /// `@accept`: the finding that is meant.
+    pub(super) accepts: Option<Lint>,
     /// The file.
     pub(super) file: String,
     /// The conditions one by one, taken apart when somebody asks.
@@ -249,6 +252,8 @@ fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
     if missing.is_some_and(Reason::permits) {
         return Err(format!("policy `{id}`: `@missing` names what a deny says, so a reason of a deny"));
     }
+    let accepts = policy.annotation("accept").map(Lint::accepted).transpose();
+    let accepts = accepts.map_err(|fault| format!("policy `{id}`: {fault}"))?;
     let text = |key: &str| policy.annotation(key).filter(|text| !text.is_empty()).map(Arc::from);
     let json = policy.to_json().map_err(|error| format!("policy `{id}`: {error}"))?;
     Ok(Loaded {
@@ -260,6 +265,7 @@ fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
         title: text("title"),
         advice: text("advice"),
         analysis: analysis::analyse(policy, &json),
+        accepts,
         file: file.to_owned(),
         conditions: OnceLock::new(),
     })
