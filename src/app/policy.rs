@@ -56,9 +56,10 @@ fn everybody(lines: &str) -> Result<Directory, String> {
     let mut changes: Vec<Change> = Vec::new();
     for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let change = serde_json::from_str(line);
-        changes.push(change.map_err(|error| {
-            format!("line {} is not as `cedargate policy people` writes it: {error}", at + 1)
-        })?);
+        changes.push(
+            change
+                .map_err(|error| format!("line {} is not as `cedargate policy people` writes it: {error}", at + 1))?,
+        );
     }
     let directory = Directory::empty();
     directory.apply(Revision { epoch: 1, number: 1 }, &changes);

@@ -289,7 +289,10 @@ mod tests {
             ways,
             [(
                 "owner".to_owned(),
-                vec!["set `owner` of Document::\"budget\" to \"mia\" (whoever keeps the entities of this folder)".to_owned()]
+                vec![
+                    "set `owner` of Document::\"budget\" to \"mia\" (whoever keeps the entities of this folder)"
+                        .to_owned()
+                ]
             )]
         );
         let permitted = ask(&view, "mia", "readDocument", "Document", "budget");
@@ -306,10 +309,7 @@ mod tests {
         assert_eq!(
             shown(&ask(&view, "alice", "write", "record", "102")),
             [
-                (
-                    "write-active".to_owned(),
-                    vec![format!("set `status` of record::\"102\" to \"active\" ({by})")]
-                ),
+                ("write-active".to_owned(), vec![format!("set `status` of record::\"102\" to \"active\" ({by})")]),
                 ("write-archived".to_owned(), vec![format!("set `role` of user::\"alice\" to \"admin\" ({by})")]),
             ]
         );

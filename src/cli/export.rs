@@ -99,7 +99,8 @@ impl Exported {
                 }
                 let extension = user.get(USER_EXTENSION).unwrap_or(&Value::Null);
                 renamed += usize::from(text(extension, "username") != text(user, "userName"));
-                withheld += usize::from(user.get("withheld").and_then(Value::as_object).is_some_and(|all| !all.is_empty()));
+                withheld +=
+                    usize::from(user.get("withheld").and_then(Value::as_object).is_some_and(|all| !all.is_empty()));
                 self.names.insert(text(user, "id"), text(user, "userName"));
                 self.line(&person(user));
             }

@@ -20,8 +20,8 @@ use super::load::Bundle;
 use super::policies::Loaded;
 use crate::domain::{ContextValue, Reason};
 
-pub(super) use own::{of as own_changes, of_scope as own_parent};
 pub use own::{Change, Own, Side};
+pub(super) use own::{of as own_changes, of_scope as own_parent};
 pub use steps::Step;
 
 /// How a condition stands.

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use super::super::{Failure, View, judge};
 use crate::directory::{Group, Person, Snapshot};
-use crate::domain::{AdministrationLevel, Asked, Channel, ContextValue, EntityName, Number, Question, Subject, Verdict};
+use crate::domain::{
+    AdministrationLevel, Asked, Channel, ContextValue, EntityName, Number, Question, Subject, Verdict,
+};
 use crate::policy::{GroupFacts, Piece, Step};
 
 /// The most people who are named for one change.
@@ -64,7 +66,8 @@ impl<'v> Administrators<'v> {
     fn who(&mut self, action: &str, attribute: &str, account: Option<&str>) -> Result<Vec<String>, Failure> {
         let (view, person) = (self.view, self.person);
         let admins = self.admins.get_or_insert_with(|| admins(&view.snapshot, person.organization));
-        let mut context = vec![("attributes".to_owned(), ContextValue::Set(vec![ContextValue::Text(attribute.into())]))];
+        let mut context =
+            vec![("attributes".to_owned(), ContextValue::Set(vec![ContextValue::Text(attribute.into())]))];
         context.extend(account.map(|id| ("account".to_owned(), ContextValue::Text(id.to_owned()))));
         let id = person.id();
         let mut names = Vec::new();
@@ -134,7 +137,8 @@ fn brought<'a>(snapshot: &'a Snapshot, group: &'a Group) -> GroupFacts<'a> {
         }
         at += 1;
     }
-    let mut facts = GroupFacts { id: &group.id, name: &group.name, above: Vec::new(), roles: Vec::new(), accounts: Vec::new() };
+    let mut facts =
+        GroupFacts { id: &group.id, name: &group.name, above: Vec::new(), roles: Vec::new(), accounts: Vec::new() };
     for one in all {
         if one.number != group.number {
             facts.above.push(&one.id);

@@ -218,7 +218,9 @@ impl<'a> Asking<'a> {
         let response = Authorizer::new().is_authorized(&world.request, &self.bundle.plain, &world.entities);
         let erring = response.diagnostics().errors().any(|error| {
             let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-            self.bundle.loaded(error.policy_id().as_ref()).is_none_or(|policy| policy.effect != cedar_policy::Effect::Permit)
+            self.bundle
+                .loaded(error.policy_id().as_ref())
+                .is_none_or(|policy| policy.effect != cedar_policy::Effect::Permit)
         });
         Ok(response.decision() == Decision::Allow && !erring)
     }

@@ -62,7 +62,8 @@ pub(in super::super) fn of(body: &Value) -> Vec<(Own, bool)> {
     if let Some((left, right)) = sides("&&").or_else(|| sides("||")) {
         return of(left).into_iter().chain(of(right)).collect();
     }
-    let as_wanted = |present: bool, all: [Option<Own>; 2]| all.into_iter().flatten().map(|own| (own, present)).collect();
+    let as_wanted =
+        |present: bool, all: [Option<Own>; 2]| all.into_iter().flatten().map(|own| (own, present)).collect();
     if let Some((left, right)) = sides("==") {
         return as_wanted(true, [equal(left, right), equal(right, left)]);
     }

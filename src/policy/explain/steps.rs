@@ -58,10 +58,12 @@ pub(super) fn own_step(own: &Own, gain: bool, what: String, by_request: bool) ->
 /// That a condition holds, where nobody knows how to bring that about.
 pub(super) fn assumption(condition: &Seen) -> Step {
     let holds = if condition.clause == Clause::Unless { "does not hold" } else { "holds" };
-    let (what, by) = match condition.piece {
-        Piece::Request => (format!("ask so that this {holds}: {}", condition.text), "the application that asks"),
-        _ => (format!("see to it that this {holds}: {}", condition.text), "whoever keeps what it reads"),
+    let (verb, by) = if condition.piece == Piece::Request {
+        ("ask so that", "the application that asks")
+    } else {
+        ("see to it that", "whoever keeps what it reads")
     };
+    let what = format!("{verb} this {holds}: {}", condition.text);
     Step::new(Piece::Assumed(condition.text.clone()), true, what, by)
 }
 
