@@ -307,16 +307,16 @@ mod tests {
         let view = authz.view();
         let by = "the application that asks";
         assert_eq!(
-            shown(&ask(&view, "alice", "write", "record", "102")),
+            shown(&ask(&view, "alice", "write", "record", "record-2")),
             [
-                ("write-active".to_owned(), vec![format!("set `status` of record::\"102\" to \"active\" ({by})")]),
                 ("write-archived".to_owned(), vec![format!("set `role` of user::\"alice\" to \"admin\" ({by})")]),
+                ("write-active".to_owned(), vec![format!("set `status` of record::\"record-2\" to \"active\" ({by})")]),
             ]
         );
         // Nobody becomes alice; what only the request can say is told in the condition's words.
-        let deletes = shown(&ask(&view, "alice", "delete", "record", "101"));
+        let deletes = shown(&ask(&view, "alice", "delete", "record", "record-1"));
         assert_eq!(deletes.len(), 1);
         assert!(deletes[0].1.iter().any(|step| step.starts_with("ask so that this holds: ")), "{deletes:?}");
-        assert_eq!(shown(&ask(&view, "bob", "delete", "record", "101")), []);
+        assert_eq!(shown(&ask(&view, "bob", "delete", "record", "record-1")), []);
     }
 }

@@ -1,7 +1,7 @@
 //! `export`: the people and groups of an organization as `import` reads them; and `policy people`: what decisions read
 //! of everybody, as `policy diff` and `policy check` read it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -25,7 +25,9 @@ const PAGE: usize = 1_000;
 
 /// `export`: 0 all of them, 6 where something could not be said in an import.
 pub async fn export(session: &mut Session<'_>, flags: &Export) -> Verdict {
-    let mut exported = Exported::default();
+    let known = session.remote.get("/manage/v1/roles").await?;
+    let roles = list(&known, "roles").iter().map(|role| text(role, "name")).collect();
+    let mut exported = Exported { roles, ..Exported::default() };
     exported.people(session, &flags.organization).await?;
     exported.groups(&everybody(session).await?, &flags.organization)?;
     write(session, flags.file.as_deref(), &exported.lines)?;
@@ -79,6 +81,8 @@ fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
 #[derive(Default)]
 struct Exported {
     lines: String,
+    /// The names that an import accepts.
+    roles: HashSet<String>,
     /// Ids of the people to their names.
     names: HashMap<String, String>,
     groups: usize,
@@ -99,10 +103,10 @@ impl Exported {
                 }
                 let extension = user.get(USER_EXTENSION).unwrap_or(&Value::Null);
                 renamed += usize::from(text(extension, "username") != text(user, "userName"));
-                withheld +=
-                    usize::from(user.get("withheld").and_then(Value::as_object).is_some_and(|all| !all.is_empty()));
                 self.names.insert(text(user, "id"), text(user, "userName"));
-                self.line(&person(user));
+                let (line, whole) = person(user, &self.roles);
+                withheld += usize::from(!whole);
+                self.line(&line);
             }
             match page.get("next").and_then(Value::as_str) {
                 Some(next) => cursor = format!("&cursor={}", encoded(next)),
@@ -111,7 +115,10 @@ impl Exported {
         }
         for (count, what) in [
             (deleted, "deleted people are left out"),
-            (withheld, "people claim rights that nobody gave; an import would refuse them, so they are left out"),
+            (
+                withheld,
+                "people claim rights that nobody gave, or roles that nobody knows; an import would refuse these, so they are left out",
+            ),
             (renamed, "people had another username first, which a new installation will not know"),
         ] {
             if count > 0 {
@@ -136,7 +143,8 @@ impl Exported {
             let members = people.iter().filter_map(|id| self.names.get(*id)).map(|name| json!({"value": name}));
             let accounts: Vec<&String> =
                 list(group, "accounts").iter().filter_map(|number| directory.accounts.get(&number.as_u64()?)).collect();
-            let roles: Vec<Value> = list(group, "roles").to_vec();
+            let roles = list(group, "roles").iter().filter_map(Value::as_str).filter(|name| self.roles.contains(*name));
+            let roles: Vec<&str> = roles.collect();
             let line = json!({
                 "schemas": [GROUP, GROUP_EXTENSION],
                 "displayName": text(group, "name"),
@@ -158,33 +166,36 @@ impl Exported {
     }
 }
 
-/// A person's document without what the server adds, and without what nobody was allowed to give.
-fn person(user: &Value) -> Value {
-    let withheld = |list: &str| -> Vec<String> {
+/// A person's document without what the server adds, and without what an import refuses: what nobody was allowed to
+/// give, and roles beyond the known ones. Whether all of it is there.
+fn person(user: &Value, roles: &HashSet<String>) -> (Value, bool) {
+    let is_withheld = |list: &str, name: &str| {
         let names = user.pointer(&format!("/withheld/{list}")).and_then(Value::as_array);
-        names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        names.into_iter().flatten().any(|withheld| withheld.as_str() == Some(name))
     };
     let mut document: Map<String, Value> = user.as_object().cloned().unwrap_or_default();
     NOT_OF_THE_DOCUMENT.iter().for_each(|name| drop(document.remove(*name)));
-    let drop_from = |list: Option<&mut Value>, names: &[String]| {
+    let mut whole = true;
+    let mut keep = |list: Option<&mut Value>, keeps: &dyn Fn(&str) -> bool| {
         if let Some(items) = list.and_then(Value::as_array_mut) {
-            items.retain(|item| {
-                let name = item.get("value").unwrap_or(item).as_str();
-                name.is_none_or(|name| !names.iter().any(|withheld| withheld == name))
-            });
+            let before = items.len();
+            items.retain(|item| item.get("value").unwrap_or(item).as_str().is_none_or(keeps));
+            whole &= items.len() == before;
         }
     };
-    drop_from(document.get_mut("roles"), &withheld("roles"));
-    if let Some(extension) = document.get_mut(USER_EXTENSION) {
-        drop_from(extension.get_mut("accounts"), &withheld("accounts"));
+    keep(document.get_mut("roles"), &|name| roles.contains(name) && !is_withheld("roles", name));
+    let extension = document.get_mut(USER_EXTENSION);
+    if let Some(extension) = extension {
+        keep(extension.get_mut("accounts"), &|id| !is_withheld("accounts", id));
         if let Some(members) = extension.as_object_mut() {
             members.remove("username");
             if user.pointer("/withheld/administrationLevel").is_some() {
                 members.remove("administrationLevel");
+                whole = false;
             }
         }
     }
-    Value::Object(document)
+    (Value::Object(document), whole)
 }
 
 /// Groups, accounts and memberships, as `/v1/directory` tells them.

@@ -151,6 +151,12 @@ impl Bundle {
         self.index.seeded = Some(super::index::SEEDED);
     }
 
+    /// Builds the index once more, and answers how many policies it holds: what a benchmark measures.
+    pub fn index_anew(&self) -> usize {
+        let _index = Index::new(self.policies.iter().map(|loaded| &loaded.policy));
+        self.policies.len()
+    }
+
     /// How many policies there are.
     pub const fn policy_count(&self) -> usize {
         self.policies.len()

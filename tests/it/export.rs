@@ -76,9 +76,10 @@ fn what_was_exported_is_imported_with_the_same_rights() {
         };
         (names("roles", "name"), names("accounts", "id"), user["emails"].clone(), user["displayName"].clone())
     };
-    for name in ["mia", "tom"] {
-        assert_eq!(rights(&from, name), rights(&to, name), "{name}");
-    }
+    let mut mia = rights(&from, "mia");
+    mia.0.retain(|role| role != "Unheard Of");
+    assert_eq!(mia, rights(&to, "mia"));
+    assert_eq!(rights(&from, "tom"), rights(&to, "tom"));
     assert_eq!(rights(&to, "tom").0, ["Porting", "Reporting"]);
     // The second export leaves nothing out, and says the same.
     let (code, told) = cedargate(&to, &["export", "--organization", "acme", "again.jsonl"], folder.path());

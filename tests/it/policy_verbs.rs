@@ -29,7 +29,7 @@ fn cedargate(arguments: &[&str]) -> (i32, String, String) {
 }
 
 const CLOSED: &str = "@id(\"closed\") @title(\"Closed.\") forbid (principal, action, resource);";
-const FAILING: &str = "[accounts.100]\nproducts = [\"UC\"]\n[[case]]\nname = \"wrong\"\nperson = { roles = [\"Ordering\"] }\nrequest = \"GET /accounts/100/orders\"\nverdict = \"deny\"\n";
+const FAILING: &str = "[accounts.100]\nproducts = [\"UC\"]\n[[case]]\nname = \"wrong\"\nperson = { roles = [\"Ordering\"] }\nrequest = \"GET /accounts/100/orders\"\nverdict = \"deny\"\nreason = \"role-missing\"\n";
 const UNUSED: &str = "[[role]]\nname = \"Ordering\"\n[[role]]\nname = \"Idle\"\n[[product]]\nname = \"UC\"\n";
 
 #[test]
@@ -95,7 +95,7 @@ fn a_check_over_people_names_what_nobody_uses_and_what_the_folder_does_not_know(
     let folder = folder(&[("readers.cedar", &reads)]);
     let user = json_line(
         r#"{"number": 30, "image": {"kind": "user", "id": "019aa8e1-0000-7000-8000-000000000030", "organization": 1,
-            "username": "mia", "active": true, "level": "Basic User", "roles": ["Porting"], "assigned": true,
+            "username": "mia", "active": true, "level": "Basic User", "methods": {"dashboard": true, "api": true}, "roles": ["Porting"], "assigned": true,
             "accounts": [10]}}"#,
     );
     let lines = [
