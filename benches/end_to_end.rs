@@ -175,7 +175,7 @@ fn measure_all(settings: &Settings) -> Result<(), Failure> {
     if large && !names.contains(&LARGE) {
         names.push(LARGE);
     }
-    let fleet = Fleet::start(&names, settings, core)?;
+    let fleet = Fleet::start(&names, &|asked| takes::needs(&wanted, asked), settings, core)?;
     say(&format!("measuring {} rounds", settings.rounds));
     let mut samples = Samples::default();
     for round in 0..settings.rounds {

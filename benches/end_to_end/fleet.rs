@@ -22,7 +22,7 @@ const WARM: usize = 20_000;
 /// Different tokens that are shown again and again.
 const TOKENS: usize = 2_000;
 /// For each round: tokens never shown before, questions about people asked before, people never asked before.
-const NEW_TOKENS: usize = 1_500;
+const NEW_TOKENS: usize = 1_000;
 const NEW_QUESTIONS: usize = 12_000;
 const NEW_PEOPLE: usize = 10_000;
 /// People whose questions are misses although everything about themselves may be ready.
@@ -76,12 +76,17 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts these servers and asks everything that is to be warm.
-    pub fn start(names: &[&'static str], settings: &Settings, core: Option<usize>) -> Result<Self, Failure> {
+    pub fn start(
+        names: &[&'static str],
+        needs: &dyn Fn(&str) -> bool,
+        settings: &Settings,
+        core: Option<usize>,
+    ) -> Result<Self, Failure> {
         let folders = tempfile::tempdir()?;
         let (running, asked) = (BTreeMap::new(), Asked::default());
         let mut fleet = Self { running, asked, folders, core, rounds: settings.rounds };
         // The first knows the questions that the bare server is asked as well.
-        fleet.small()?;
+        fleet.small(needs)?;
         for name in names {
             match *name {
                 LARGE => fleet.large(settings.many_people)?,
@@ -158,7 +163,7 @@ impl Fleet {
     }
 
     /// The shipped policies and 1,000 people; also the one that is asked with tokens, over gRPC, in batches.
-    fn small(&mut self) -> Result<(), Failure> {
+    fn small(&mut self, needs: &dyn Fn(&str) -> bool) -> Result<(), Failure> {
         let world = World::new(1_000)?;
         let keys = self.folders.path().join("keys.json");
         let issuer = Issuer::new(&keys)?;
@@ -175,19 +180,26 @@ impl Fleet {
         self.put("checks", checks.into_iter());
         let now = SystemClock.now().0 / 1000;
         let mut signed = |from: usize, count: usize| -> Result<Vec<Box<[u8]>>, Failure> {
-            let numbers = from..from + count;
-            let one = |number| questions::with_token(&questions.by_frequency(), |user| issuer.token(user, number, now));
-            let mut one = one;
-            numbers.map(|number| Ok(questions::http_request(PATH, &one(number)?))).collect()
+            let body = |number| {
+                let question = questions.by_frequency();
+                questions::with_token(&question, |user| issuer.token(user, number, now))
+            };
+            (from..from + count).map(body).map(|body| Ok(questions::http_request(PATH, &body?))).collect()
         };
-        let (shown, new) = (signed(0, TOKENS)?, signed(TOKENS, NEW_TOKENS * self.rounds)?);
+        // Signing takes longer than anything that is measured.
+        let shown = if needs("tokens") { signed(0, TOKENS)? } else { Vec::new() };
+        let new = if needs("new tokens") { signed(TOKENS, NEW_TOKENS * self.rounds)? } else { Vec::new() };
         self.put("tokens", shown.into_iter());
         self.put("new tokens", new.into_iter());
         let address = self.running(SMALL)?.address;
         let load = self.warm(SMALL, "warm", address.into())?;
         self.asked.answer_bytes = load.bytes / load.answers.max(1);
-        self.warm(SMALL, "tokens", address.into())?;
-        self.warm(SMALL, "checks", Door::Multiplexed(address, CONNECTIONS))?;
+        if needs("tokens") {
+            self.warm(SMALL, "tokens", address.into())?;
+        }
+        if needs("checks") {
+            self.warm(SMALL, "checks", Door::Multiplexed(address, CONNECTIONS))?;
+        }
         Ok(())
     }
 
@@ -262,7 +274,7 @@ impl Fleet {
         let keys = keys.and_then(Path::to_str).unwrap_or("");
         // Once to learn how long the head is.
         self.child(name, &[BARE, &bytes.to_string(), keys])?;
-        let warm = self.asked.requests.get(if keys.is_empty() { "warm" } else { "tokens" }).ok_or("no questions")?;
+        let warm = self.asked.requests.get(if keys.is_empty() { "warm" } else { "new tokens" }).ok_or("no questions")?;
         let once = Plan::closed(warm, WARMING, CONNECTIONS).once(0);
         let load = client::run(self.running(name)?.address, once)?;
         let first = load.bytes / load.answers.max(1);

@@ -133,6 +133,11 @@ pub fn servers(wanted: &dyn Fn(&Ratio) -> bool) -> Vec<&'static str> {
     names
 }
 
+/// Whether these ratios need these questions.
+pub fn needs(wanted: &dyn Fn(&Ratio) -> bool, asked: &str) -> bool {
+    takes(wanted).any(|take| take.asked == asked)
+}
+
 fn takes<'a>(wanted: &'a dyn Fn(&Ratio) -> bool) -> impl Iterator<Item = &'static Take> + 'a {
     TAKES
         .iter()

@@ -89,7 +89,7 @@ pub fn twenty_five(folder: &Path, world: &World) -> Result<(), Failure> {
          when { principal has passwordChangedAt
                 && context.now.durationSince(principal.passwordChangedAt) > duration(\"90d\") };
          @id(\"read-only\") forbid (principal is User, action in Action::\"write\", resource is Account)
-         when { !resource in principal.organization };
+         when { !(resource in principal.organization) };
          @id(\"danger\") forbid (principal is User, action in Action::\"danger\", resource is Account)
          unless { context has mfa && context.mfa };\n",
     );
