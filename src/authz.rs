@@ -98,6 +98,8 @@ pub struct Authz {
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
+    /// The id of the one `Dashboard`.
+    dashboard: Arc<str>,
     self_check: selfcheck::SelfCheck,
 }
 
@@ -138,6 +140,7 @@ impl Authz {
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),
+            dashboard: "dashboard".into(),
             self_check: selfcheck::SelfCheck::new(config.self_check_every),
         }
     }

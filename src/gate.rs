@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
 use crate::domain::{Decision, Question, Reason, Revision};
-use crate::http::{Answer, Handling, Method, Peer, Refusal, Request, Response, Router, later};
+use crate::http::{Handling, Method, Peer, Refusal, Request, Response, Router, here};
 use answer::{Judged, verdict_name};
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
@@ -78,7 +78,7 @@ impl Gate {
         F: Future<Output = Response> + Send + 'static,
     {
         let gate = Arc::clone(self);
-        later(move |request| -> Answer { Box::pin(dialect(Arc::clone(&gate), request)) })
+        here(move |request| dialect(Arc::clone(&gate), request))
     }
 
     /// Decides, waiting a little for a revision, for a password that has to be compared, or for an issuer's keys that

@@ -96,7 +96,7 @@ fn name(resource: &ResourceFacts<'_>) -> ResourceName {
         ResourceFacts::Dashboard => "dashboard",
         ResourceFacts::Entity(name) => name.id,
     };
-    ResourceName { kind: resource.kind().into(), id: id.to_owned() }
+    ResourceName { kind: resource.kind().into(), id: id.into() }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a question names, looked up: the action and its target in the bundle, and who asks in the directory or among
 //! the bundle's own entities. Judges nothing beyond "there is no such thing".
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{PersonName, View};
@@ -15,7 +16,7 @@ pub(super) struct Found<'a> {
     pub(super) action: &'a Action,
     pub(super) target: Target,
     /// The target's id; `None` where none was named.
-    pub(super) id: Option<String>,
+    pub(super) id: Option<Cow<'a, str>>,
     pub(super) dashboard: bool,
     /// What the question says of the resource.
     pub(super) resource: &'a [(String, ContextValue)],
@@ -90,7 +91,7 @@ pub(super) fn find<'a>(bundle: &'a Bundle, asked: &Asked<'a>, strict_hosts: bool
             let target = if bundle.from_directory(kind) { Target::of(kind) } else { Target::Entity(kind.into()) };
             // Entering the dashboard is the one action that says its channel by itself.
             let dashboard = own == "Dashboard" && bundle.from_directory(own);
-            let id = resource.map(|named| named.id.to_owned());
+            let id = resource.map(|named| Cow::Borrowed(named.id));
             let resource = resource.map_or(&[][..], |named| named.properties);
             Ok(Found { index, action, target, id, dashboard, resource, properties })
         }

@@ -41,16 +41,16 @@ impl View<'_> {
         if let Some(denial) = who.person().and_then(standing) {
             return Ok(self.deny(denial, Some(&found), None));
         }
-        let row = who.person().and_then(|person| self.row_key(question, &found, person, now));
-        let decision = match row.as_ref().and_then(|row| self.authz.rows.get(row)) {
+        let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
+        let decision = match row.as_ref().and_then(|row| self.authz.rows.get(&row.key)) {
             Some(kept) => {
-                let (kind, id) = match (&found.target, &found.id) {
-                    (Target::Account, Some(id)) => ("Account", id.as_str()),
-                    _ => ("Dashboard", "dashboard"),
+                let (kind, id) = match row.as_ref().and_then(|row| row.account) {
+                    Some(account) => ("Account", &account.id),
+                    None => ("Dashboard", &self.authz.dashboard),
                 };
-                self.decision(&found, &kept, kind, id, CacheUse::Row)
+                self.decision(&found, &kept, kind, Arc::clone(id), CacheUse::Row)
             }
-            None => self.evaluate(question, &found, who, row, now)?,
+            None => self.evaluate(question, &found, who, row.map(|row| row.key), now)?,
         };
         if !self.aside && self.authz.self_check.picks() {
             self.authz.self_check.offer(self, question, &who, now, &decision);
@@ -85,7 +85,11 @@ impl View<'_> {
             now,
         };
         if found.action.applies_to("Dashboard") {
-            return inputs.on(ResourceFacts::Dashboard, Some(ResourceKey::Dashboard), "dashboard");
+            return inputs.on(
+                ResourceFacts::Dashboard,
+                Some(ResourceKey::Dashboard),
+                Arc::clone(&self.authz.dashboard),
+            );
         }
         match (&found.target, found.id.as_deref(), named) {
             (Target::Entity(kind), id, _) => inputs.on_entity(kind, id),
@@ -119,7 +123,7 @@ fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
         Target::Organization => "Organization",
         Target::Entity(kind) => kind,
     };
-    Some(ResourceName { kind: kind.into(), id: found.id.clone()? })
+    Some(ResourceName { kind: kind.into(), id: found.id.as_deref()?.into() })
 }
 
 /// Whether the person may be judged by policy at all.
@@ -177,9 +181,10 @@ impl Inputs<'_> {
         match self.snapshot().account(id) {
             Some(account) => {
                 let key = ResourceKey::Account(Stamped { number: account.number, stamp: account.revision });
-                self.on(ResourceFacts::Account(facts::account(self.snapshot(), account, person)), Some(key), id)
+                let facts = facts::account(self.snapshot(), account, person);
+                self.on(ResourceFacts::Account(facts), Some(key), Arc::clone(&account.id))
             }
-            None => self.on(ResourceFacts::Account(facts::unknown_account(id)), None, id),
+            None => self.on(ResourceFacts::Account(facts::unknown_account(id)), None, id.into()),
         }
     }
 
@@ -193,7 +198,7 @@ impl Inputs<'_> {
             let denial = denied(Reason::NoRoute, format!("no {kind} of this id is known here"));
             return Ok(self.view.deny(denial, Some(self.found), None));
         }
-        self.on(ResourceFacts::Entity(EntityName { kind, id, properties: self.found.resource }), None, id)
+        self.on(ResourceFacts::Entity(EntityName { kind, id, properties: self.found.resource }), None, id.into())
     }
 
     /// Without an id: the principal's own record.
@@ -208,18 +213,18 @@ impl Inputs<'_> {
         let person = person.filter(|person| asking.is_some_and(|asking| asking.organization == person.organization));
         let Some(person) = person else {
             let id = id.unwrap_or("");
-            return self.on(ResourceFacts::User(Box::new(facts::stranger(id))), None, id);
+            return self.on(ResourceFacts::User(Box::new(facts::stranger(id))), None, id.into());
         };
         let target = Known::new(snapshot, person);
         let key = ResourceKey::User(Stamped { number: person.number, stamp: target.rights.stamp });
-        self.on(ResourceFacts::User(Box::new(target.facts())), Some(key), &person.id())
+        self.on(ResourceFacts::User(Box::new(target.facts())), Some(key), person.id().into())
     }
 
     /// An action on an account that names none. What is checked before the account speaks first.
     fn without_account(&self) -> Result<Decision, Failure> {
         let outcome = self.ask(ResourceFacts::Account(facts::unknown_account("")))?;
         if outcome.reason < Reason::AccountRequired {
-            return Ok(self.decision(&outcome, "Account", "", false));
+            return Ok(self.decision(&outcome, "Account", "".into(), false));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
         Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), None))
@@ -235,7 +240,7 @@ impl Inputs<'_> {
         let key = (asked == organization).then_some(key);
         let (first, cached) = self.outcome(ResourceFacts::Organization(asked), key)?;
         if !first.reason.permits() && !first.policies.is_empty() || asked != organization {
-            return Ok(self.decision(&first, "Organization", asked, cached));
+            return Ok(self.decision(&first, "Organization", asked.into(), cached));
         }
         self.on_account(account)
     }
@@ -243,16 +248,18 @@ impl Inputs<'_> {
     /// An endpoint without an account in its path: on the organization itself, else on any granted account.
     fn on_organization(&self, id: Option<&str>) -> Result<Decision, Failure> {
         let Some(known) = &self.known else {
-            return self.on(ResourceFacts::Organization(""), None, "");
+            return self.on(ResourceFacts::Organization(""), None, "".into());
         };
         let organization = self.snapshot().organization(known.person.organization);
         if let Some(other) = id.filter(|id| *id != organization) {
-            return self.on(ResourceFacts::Organization(other), None, other);
+            return self.on(ResourceFacts::Organization(other), None, other.into());
         }
+        let name = self.snapshot().organization_id(known.person.organization);
+        let name = name.map_or_else(|| organization.into(), Arc::clone);
         let stamp = known.accounts_stamp();
         let key = self.key(ResourceKey::Organization(Stamped { number: known.person.organization, stamp }));
         if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
-            return Ok(self.decision(&kept, "Organization", organization, true));
+            return Ok(self.decision(&kept, "Organization", name, true));
         }
         let mut best = self.ask(ResourceFacts::Organization(organization))?;
         // A forbid on the organization holds for every account of it; only a default deny goes on.
@@ -263,7 +270,7 @@ impl Inputs<'_> {
         if let Some(key) = key {
             self.view.authz.cache.put(key, &evaluation);
         }
-        Ok(self.decision(&evaluation, "Organization", organization, false))
+        Ok(self.decision(&evaluation, "Organization", name, false))
     }
 
     /// Permit if any granted account permits, else the nearest deny. Accounts with the same products are the same
@@ -302,7 +309,7 @@ impl Inputs<'_> {
     }
 
     /// Evaluates on one resource, or finds what was evaluated before.
-    fn on(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>, id: &str) -> Result<Decision, Failure> {
+    fn on(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>, id: Arc<str>) -> Result<Decision, Failure> {
         let kind = resource.kind();
         let (evaluation, cached) = self.outcome(resource, key)?;
         Ok(self.decision(&evaluation, kind, id, cached))
@@ -424,14 +431,21 @@ impl Inputs<'_> {
         })
     }
 
-    fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
+    fn decision(&self, evaluation: &Evaluation, kind: &str, id: Arc<str>, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
         self.view.decision(self.found, evaluation, kind, id, cache)
     }
 }
 
 impl View<'_> {
-    fn decision(&self, found: &Found<'_>, evaluation: &Evaluation, kind: &str, id: &str, cache: CacheUse) -> Decision {
+    fn decision(
+        &self,
+        found: &Found<'_>,
+        evaluation: &Evaluation,
+        kind: &str,
+        id: Arc<str>,
+        cache: CacheUse,
+    ) -> Decision {
         self.count(evaluation.reason, cache);
         let kinds = found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
@@ -440,7 +454,7 @@ impl View<'_> {
             message: Arc::clone(&evaluation.message),
             policies: Arc::clone(&evaluation.policies),
             action: Some(Arc::clone(&found.action.name)),
-            resource: Some(ResourceName { kind, id: id.to_owned() }),
+            resource: Some(ResourceName { kind, id }),
             revision: self.snapshot.revision(),
             bundle: Arc::clone(self.serving.bundle.id()),
         }

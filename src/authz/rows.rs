@@ -47,6 +47,13 @@ pub(super) struct RowKey {
     age: u8,
 }
 
+/// A question's row, with the account that it is about.
+pub(super) struct RowOf<'a> {
+    pub(super) key: RowKey,
+    /// `None`: the dashboard.
+    pub(super) account: Option<&'a Account>,
+}
+
 const ADMIN: u8 = 1;
 const DASHBOARD_METHOD: u8 = 2;
 const API_METHOD: u8 = 4;
@@ -169,15 +176,15 @@ impl ActionLens {
 }
 
 impl View<'_> {
-    /// The key of a question's outcome, where it has a row: a person on an account that the path names, or on the
+    /// The row of a question's outcome, where it has one: a person on an account that the path names, or on the
     /// dashboard, without a context of its own.
-    pub(super) fn row_key(
+    pub(super) fn row_of(
         &self,
         question: &Question<'_>,
         found: &Found<'_>,
         person: &Person,
         now: Timestamp,
-    ) -> Option<RowKey> {
+    ) -> Option<RowOf<'_>> {
         if self.aside || !found.properties.is_empty() {
             return None;
         }
@@ -187,7 +194,7 @@ impl View<'_> {
         let account: Option<&Account> = if found.action.applies_to("Dashboard") {
             None
         } else {
-            match (&found.target, &found.id) {
+            match (&found.target, found.id.as_deref()) {
                 (Target::Account, Some(id)) => Some(self.snapshot.account(id)?),
                 (Target::Account | Target::User | Target::Organization | Target::Entity(_), _) => return None,
             }
@@ -215,7 +222,7 @@ impl View<'_> {
             | is(sight.granted, GRANTED)
             | is(dashboard, DASHBOARD_CHANNEL)
             | is(account.is_some(), ON_ACCOUNT);
-        Some(RowKey {
+        let key = RowKey {
             generation: self.serving.generation,
             action: found.index,
             organization: person.organization,
@@ -224,6 +231,7 @@ impl View<'_> {
             products: products & lens.products,
             traits,
             age: lens.age(person, now)?,
-        })
+        };
+        Some(RowOf { key, account })
     }
 }

@@ -29,7 +29,7 @@ pub struct Account {
     /// The store's number.
     pub number: Number,
     /// The id in request paths.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     /// The organization that owns it.
     pub organization: Number,
     /// Active products.

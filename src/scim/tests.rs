@@ -248,7 +248,9 @@ impl Idp {
                 };
                 match found.handling {
                     Handling::Later(handler) => handler(request).await,
-                    Handling::Now(_) | Handling::Stream(_) => panic!("SCIM endpoints run on tasks of their own"),
+                    Handling::Now(_) | Handling::Here(_) | Handling::Stream(_) => {
+                        panic!("SCIM endpoints run on tasks of their own")
+                    }
                 }
             }
             Err(miss) => self.table.render_miss(&path, &miss),

@@ -86,7 +86,7 @@ pub(super) async fn answer(
     let watch = Stopwatch::start();
     let listener = &connection.listener;
     let presence = Presence::new(&connection, request.version());
-    let id = listener.ids.next();
+    let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -197,6 +197,12 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             }
             Err(refusal) => return refused(&refusal, true),
         },
+        Handling::Here(handler) => match read_whole(&mut slot, body).await {
+            Ok(bytes) => {
+                here(handler(request(bytes)), &listener.metrics, template, listener.limits.handler_deadline).await
+            }
+            Err(refusal) => return refused(&refusal, true),
+        },
         Handling::Later(handler) => match read_whole(&mut slot, body).await {
             Ok(bytes) => {
                 let (handler, request) = (Arc::clone(handler), request(bytes));
@@ -210,6 +216,21 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         Ok(response) => Outcome { response, template, body_left: false },
         Err(refusal) => refused(&refusal, false),
     }
+}
+
+/// Runs a handler on the connection's own task. The usual answer is there at its first turn and costs no timer.
+async fn here(
+    mut answer: Answer,
+    metrics: &ListenerMetrics,
+    template: &'static str,
+    deadline: Duration,
+) -> Result<Response, Refusal> {
+    let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(failed(metrics, template))),
+    });
+    let late = || Refusal::unavailable("timeout", format!("no answer within {deadline:?}; try again"));
+    within(deadline, caught).await.unwrap_or_else(|| Err(late()))
 }
 
 /// Runs a handler on a task of its own, so that neither a client that hangs up nor a deadline stops it half-way.

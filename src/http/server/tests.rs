@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::http::client::Client;
-use crate::http::{Body, Method, Router, StatusCode, later, now, respond, stream};
+use crate::http::{Body, Method, Router, StatusCode, here, later, now, respond, stream};
 use crate::telemetry::{Metrics, Stopwatch};
 
 struct Running {
@@ -296,20 +296,19 @@ async fn larger_bodies_share_a_memory_that_is_given_back() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_process_lives() {
-    let router = echo().route(Method::GET, "/now", now(|_| panic!("at once"))).route(
-        Method::GET,
-        "/later",
-        later(|_| async { panic!("in a while") }),
-    );
+    let router = echo()
+        .route(Method::GET, "/now", now(|_| panic!("at once")))
+        .route(Method::GET, "/here", here(|_| async { panic!("in a while") }))
+        .route(Method::GET, "/later", later(|_| async { panic!("in a while") }));
     let server = Running::start(router, Limits::default());
     let client = server.client();
-    for path in ["/now", "/later"] {
+    for path in ["/now", "/here", "/later"] {
         let reply = client.get(path).await.unwrap();
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(reply.text().contains("\"code\":\"internal\"") && !reply.text().contains("while"), "{}", reply.text());
     }
     assert_eq!(client.get("/hello").await.unwrap().status, StatusCode::OK);
-    assert!(server.counts("cedargate_http_panics_total{listener=\"test\"} 2"));
+    assert!(server.counts("cedargate_http_panics_total{listener=\"test\"} 3"));
     assert!(server.counts("cedargate_http_requests_in_flight{listener=\"test\"} 0"), "no slot is lost");
 }
 
