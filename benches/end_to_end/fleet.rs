@@ -274,7 +274,8 @@ impl Fleet {
         let keys = keys.and_then(Path::to_str).unwrap_or("");
         // Once to learn how long the head is.
         self.child(name, &[BARE, &bytes.to_string(), keys])?;
-        let warm = self.asked.requests.get(if keys.is_empty() { "warm" } else { "new tokens" }).ok_or("no questions")?;
+        let warm =
+            self.asked.requests.get(if keys.is_empty() { "warm" } else { "new tokens" }).ok_or("no questions")?;
         let once = Plan::closed(warm, WARMING, CONNECTIONS).once(0);
         let load = client::run(self.running(name)?.address, once)?;
         let first = load.bytes / load.answers.max(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::Connection;
-use crate::process::{Server, exchange, pause};
+use crate::process::{Server, pause};
 use crate::statistics::Stopwatch;
 use crate::workload::{Draws, Failure, ORGANIZATION, World};
 
@@ -60,7 +60,9 @@ impl Churn {
         let operator = std::fs::read_to_string(server.data.join("operator.token"))?;
         let mut manage = Connection::new(server.address("ops")?, operator.trim(), "application/json");
         let body = json!({"name": format!("churn {seed}"), "organization": ORGANIZATION, "profile": "generic",
-            "settings": {"may_grant_admin": true}});
+            "settings": {"may_grant_admin": true, "requests_per_second": 0,
+                // People go and come all the time here, which is no alarm.
+                "deactivation_alarm": {"window_minutes": 1, "count": 0, "share_percent": 0}}});
         let made = manage.json("POST", "/manage/v1/connections", &body)?;
         let token = made.get("token").and_then(Value::as_str).ok_or("no token")?.to_owned();
         let mut writers = Vec::new();
@@ -195,7 +197,6 @@ fn patch(operations: &Value) -> String {
 /// Reloads the policies once.
 pub fn reload(server: &Server) -> Result<(), Failure> {
     let operator = std::fs::read_to_string(server.data.join("operator.token"))?;
-    let line = "POST /manage/v1/policies/reload HTTP/1.1\r\n";
-    let authorized = format!("{line}authorization: Bearer {}\r\ncontent-type: application/json\r\n", operator.trim());
-    exchange(server.address("ops")?, &authorized, "{}").map(drop)
+    let mut manage = Connection::new(server.address("ops")?, operator.trim(), "application/json");
+    manage.json("POST", "/manage/v1/policies/reload", &json!({})).map(drop)
 }

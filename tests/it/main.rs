@@ -8,6 +8,7 @@
     reason = "a test fails by panic"
 )]
 
+mod allocations;
 mod author;
 mod authzen;
 mod bad_input;
@@ -43,3 +44,4 @@ mod support;
 mod tls;
 mod tokens;
 mod tricks;
+mod truth;
