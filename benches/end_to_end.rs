@@ -12,6 +12,7 @@ mod churn;
 mod client;
 #[path = "end_to_end/fleet.rs"]
 mod fleet;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/folders.rs"]
 mod folders;
 #[path = "support/http.rs"]

@@ -57,6 +57,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Whether a 503 is an answer, too: the server sheds load.
     pub sheds: bool,
+    /// What the body of a permit holds, where no header of ours tells.
+    pub permit_mark: Option<&'static str>,
     /// Whether each request must be permitted; answers that differ are counted. Empty: nothing is expected.
     pub expected: Arc<[bool]>,
 }
@@ -72,6 +74,7 @@ impl Plan {
             connections,
             rate: None,
             sheds: false,
+            permit_mark: None,
             expected: Arc::new([]),
         }
     }
@@ -225,7 +228,7 @@ async fn ask(mut stream: Box<dyn Wire>, shared: &Shared) -> Result<Load, Failure
             tokio::task::yield_now().await;
         }
         stream.write_all(request).await?;
-        let answer = read(&mut *stream, &mut buffer, shared.plan.sheds).await?;
+        let answer = read(&mut *stream, &mut buffer, &shared.plan).await?;
         load.count(shared, at, due, &answer);
     }
     Ok(load)
@@ -239,7 +242,7 @@ pub struct Answer {
 }
 
 /// Reads one answer with its whole body.
-async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>, sheds: bool) -> Result<Answer, Failure> {
+async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>, plan: &Plan) -> Result<Answer, Failure> {
     buffer.clear();
     let head = loop {
         if stream.read_buf(buffer).await? == 0 {
@@ -250,14 +253,17 @@ async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>, sheds: bo
         }
     };
     let text = std::str::from_utf8(buffer.get(..head).unwrap_or(&[]))?;
-    let shed = sheds && text.starts_with("HTTP/1.1 503");
+    let shed = plan.sheds && text.starts_with("HTTP/1.1 503");
     if !shed && !text.starts_with("HTTP/1.1 200") {
         let body = String::from_utf8_lossy(buffer.get(head..).unwrap_or(&[])).into_owned();
         return Err(format!("an answer other than 200: {} {body}", text.lines().next().unwrap_or("")).into());
     }
-    let header = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let header = |name: &str| {
+        let fields = text.lines().filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    };
     let length: usize = header("content-length").ok_or("an answer without content-length")?.parse()?;
-    let permit = header("cedargate-decision") == Some("permit");
+    let mut permit = header("cedargate-decision") == Some("permit");
     if length > LARGEST_ANSWER {
         return Err(format!("an answer of {length} bytes").into());
     }
@@ -265,6 +271,10 @@ async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>, sheds: bo
         if stream.read_buf(buffer).await? == 0 {
             return Err("the server closed a connection".into());
         }
+    }
+    if let Some(mark) = plan.permit_mark {
+        let body = buffer.get(head..).unwrap_or(&[]);
+        permit = body.windows(mark.len()).any(|part| part == mark.as_bytes());
     }
     Ok(Answer { permit, shed, bytes: buffer.len() })
 }

@@ -44,8 +44,26 @@ fn common(folder: &Path, actions: u64, groups: impl Fn(u64) -> Vec<String>) -> R
     Ok(())
 }
 
-const fn is_write(action: u64) -> bool {
+/// What an action is: numbers below [`ACTIONS`].
+pub const fn is_write(action: u64) -> bool {
     action % 3 == 2
+}
+
+pub const fn is_public(action: u64) -> bool {
+    action % 20 == 19
+}
+
+pub const fn is_dangerous(action: u64) -> bool {
+    action % 20 == 17
+}
+
+pub const fn area(action: u64) -> u64 {
+    action % AREAS
+}
+
+/// The names of those actions of [`twenty_five`] that are meant.
+pub fn actions(meant: impl Fn(u64) -> bool) -> Vec<String> {
+    (0..ACTIONS).filter(|action| meant(*action)).map(|action| format!("a{action}")).collect()
 }
 
 /// The areas that the policy of a role covers.
@@ -53,20 +71,25 @@ fn areas(policy: u64) -> impl Iterator<Item = u64> {
     (0..AREAS_EACH).map(move |at| (policy * AREAS_EACH + at) % AREAS)
 }
 
+/// The policies of roles with the areas of each; the role is the one in its place, beginning again after the last.
+pub fn role_policies() -> impl Iterator<Item = (usize, Vec<u64>)> {
+    (0..).zip(0..ROLE_POLICIES).map(|(at, policy)| (at, areas(policy).collect()))
+}
+
 /// 18 permits of roles, 2 of the level, 1 public, 4 forbids.
 pub fn twenty_five(folder: &Path, world: &World) -> Result<(), Failure> {
     common(folder, ACTIONS, |action| {
         let mut groups =
             vec![format!("area{}", action % AREAS), if is_write(action) { "write" } else { "read" }.into()];
-        groups.extend((action % 20 == 19).then(|| "public_read".to_owned()));
-        groups.extend((action % 20 == 17).then(|| "danger".to_owned()));
+        groups.extend(is_public(action).then(|| "public_read".to_owned()));
+        groups.extend(is_dangerous(action).then(|| "danger".to_owned()));
         groups
     })?;
     let mut rules = String::new();
     let roles = world.role_names();
-    for policy in 0..ROLE_POLICIES {
-        let role = roles.get(usize::try_from(policy)? % roles.len().max(1)).ok_or("no roles")?;
-        let areas: Vec<String> = areas(policy).map(|area| format!("Action::\"area{area}\"")).collect();
+    for (policy, areas) in role_policies() {
+        let role = roles.get(policy % roles.len().max(1)).ok_or("no roles")?;
+        let areas: Vec<String> = areas.iter().map(|area| format!("Action::\"area{area}\"")).collect();
         writeln!(
             rules,
             "@id(\"role{policy}\") permit (principal in Role::\"{role}\", action in [{}], resource is Account)\n\
@@ -100,13 +123,9 @@ pub fn twenty_five(folder: &Path, world: &World) -> Result<(), Failure> {
 /// A question about the folder of [`twenty_five`], mostly within a role of the person.
 pub fn question_of_twenty_five(world: &World, user: u64, nonce: Option<u64>, draws: &mut Draws) -> String {
     let roles = world.role_names();
-    let own: Vec<u64> = (0..ROLE_POLICIES)
-        .filter(|policy| {
-            let role = usize::try_from(*policy).ok().and_then(|at| roles.get(at % roles.len().max(1)));
-            role.is_some_and(|role| world.roles_of(user).contains(role))
-        })
-        .flat_map(areas)
-        .collect();
+    let held = world.roles_of(user);
+    let is_held = |at: usize| roles.get(at % roles.len().max(1)).is_some_and(|role| held.contains(role));
+    let own: Vec<u64> = role_policies().filter(|(at, _)| is_held(*at)).flat_map(|(_, areas)| areas).collect();
     let area = if draws.below(10) < 8 { draws.one(&own).copied() } else { None };
     let area = area.unwrap_or_else(|| draws.below(AREAS));
     question(world, user, area + AREAS * draws.below(ACTIONS / AREAS), nonce, draws)
