@@ -193,7 +193,7 @@ impl Authz {
     }
 
     /// A new id for a decision: sorts by time, unique in the fleet.
-    pub fn decision_id(&self) -> String {
+    pub fn decision_id(&self) -> DecisionId {
         self.ids.next(self.clock.now().0)
     }
 
@@ -276,7 +276,7 @@ impl Ids {
     }
 
     /// A UUID version 7 whose random part is counter and node.
-    fn next(&self, milliseconds: i64) -> String {
+    fn next(&self, milliseconds: i64) -> DecisionId {
         let count = self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let mut bytes = [0; 10];
         let low = count.get(4..).unwrap_or(&[]).iter().chain(&self.node);
@@ -284,6 +284,26 @@ impl Ids {
             *to = *from;
         }
         let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().into()
+    }
+}
+
+/// The id of a decision: the text of a UUID, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionId([u8; uuid::fmt::Hyphenated::LENGTH]);
+
+impl From<uuid::Uuid> for DecisionId {
+    fn from(id: uuid::Uuid) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+}
+
+impl std::ops::Deref for DecisionId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or("")
     }
 }

@@ -131,7 +131,7 @@ impl Gate {
             path = original.path.split('?').next().unwrap_or(""),
             decision = verdict_name(judged.decision.verdict()),
             reason = judged.decision.reason.code(),
-            id = judged.id,
+            id = &*judged.id,
             user = judged.person.as_ref().map_or("", |person| &*person.username),
             request_id = original.request_id.unwrap_or(""),
             "decided"

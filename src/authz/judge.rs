@@ -42,14 +42,9 @@ impl View<'_> {
             return Ok(self.deny(denial, Some(&found), None));
         }
         let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
-        let decision = match row.as_ref().and_then(|row| self.authz.rows.get(&row.key)) {
-            Some(kept) => {
-                let (kind, id) = match row.as_ref().and_then(|row| row.account) {
-                    Some(account) => ("Account", &account.id),
-                    None => ("Dashboard", &self.authz.dashboard),
-                };
-                self.decision(&found, &kept, kind, Arc::clone(id), CacheUse::Row)
-            }
+        let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
+        let decision = match kept {
+            Some((row, kept)) => self.decision(&found, &kept, row.kind, Arc::clone(row.id), CacheUse::Row),
             None => self.evaluate(question, &found, who, row.map(|row| row.key), now)?,
         };
         if !self.aside && self.authz.self_check.picks() {
@@ -257,7 +252,8 @@ impl Inputs<'_> {
         let name = self.snapshot().organization_id(known.person.organization);
         let name = name.map_or_else(|| organization.into(), Arc::clone);
         let stamp = known.accounts_stamp();
-        let key = self.key(ResourceKey::Organization(Stamped { number: known.person.organization, stamp }));
+        let key = ResourceKey::Organization(Stamped { number: known.person.organization, stamp });
+        let key = if self.row.is_some() { None } else { self.key(key) };
         if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
             return Ok(self.decision(&kept, "Organization", name, true));
         }
@@ -267,14 +263,17 @@ impl Inputs<'_> {
             best = self.on_any_account(known, best)?;
         }
         let evaluation = Arc::new(best);
-        if let Some(key) = key {
-            self.view.authz.cache.put(key, &evaluation);
+        match (self.row, key) {
+            (Some(row), _) => self.view.authz.rows.put(row, &evaluation),
+            (None, Some(key)) => self.view.authz.cache.put(key, &evaluation),
+            (None, None) => {}
         }
         Ok(self.decision(&evaluation, "Organization", name, false))
     }
 
-    /// Permit if any granted account permits, else the nearest deny. Accounts with the same products are the same
-    /// to policies that name none of them.
+    /// Permit if any granted account permits, else the nearest deny; of several that say the same, the first by its
+    /// policies and words, so that the order of accounts means nothing. Accounts with the same products are the same to
+    /// policies that name none of them.
     fn on_any_account(&self, known: &Known<'_>, mut best: Evaluation) -> Result<Evaluation, Failure> {
         let mut accounts = self.snapshot().accounts_of(&known.rights).peekable();
         if accounts.peek().is_none() && best.reason >= Reason::RoleMissing {
@@ -296,14 +295,14 @@ impl Inputs<'_> {
             let next = self.ask(ResourceFacts::Account(facts))?;
             let until = [best.until, next.until].into_iter().flatten().min();
             let momentary = best.momentary || next.momentary;
-            let permits = next.reason.permits();
-            if permits || next.reason > best.reason {
+            let rank = |one: &Evaluation| {
+                let reason = if one.reason.permits() { (0, one.reason as i32) } else { (1, -(one.reason as i32)) };
+                (reason, Arc::clone(&one.policies), Arc::clone(&one.message))
+            };
+            if rank(&next) < rank(&best) {
                 best = next;
             }
             (best.until, best.momentary) = (until, momentary);
-            if permits {
-                break;
-            }
         }
         Ok(best)
     }

@@ -4,7 +4,7 @@
 //! the gateway remove them: what a client sent under these names never passes. Texts for people outside say nothing
 //! but yes or no; the reason goes to the gateway, in headers that its configuration keeps to itself.
 
-use crate::authz::PersonName;
+use crate::authz::{DecisionId, PersonName};
 use crate::domain::{Decision, Reason, Verdict};
 use crate::http::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use crate::http::{Refusal, Response, StatusCode, respond};
@@ -34,7 +34,7 @@ pub struct Judged {
     /// The decision.
     pub decision: Decision,
     /// Its id.
-    pub id: String,
+    pub id: DecisionId,
     /// Who asked, where the credential names somebody.
     pub person: Option<PersonName>,
 }

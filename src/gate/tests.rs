@@ -27,7 +27,7 @@ fn judged(reason: Reason) -> Judged {
         bundle: "b3".into(),
     };
     let person = Some(PersonName { username: "jdoe".into(), id: "00000000-0000-7000-8000-000000000000".into() });
-    Judged { decision, id: "01890000-0000-7000-8000-000000000000".into(), person }
+    Judged { decision, id: uuid::Uuid::nil().into(), person }
 }
 
 fn refusals() -> Vec<Refusal> {
