@@ -209,7 +209,7 @@ fn key(scope: &str, value: &str) -> UniqueKey {
     UniqueKey { scope: scope.to_owned(), value: value.to_owned() }
 }
 
-fn group_id(group: u64) -> String {
+pub fn group_id(group: u64) -> String {
     identifier(0xb, group)
 }
 

@@ -220,7 +220,7 @@ impl Service {
             request.headers.insert(name, HeaderValue::from_str(&value).expect("a header"));
         }
         let response = match found.handling {
-            Handling::Later(handler) | Handling::Here(handler) => handler(request).await,
+            Handling::Here(handler) | Handling::Later(handler) => handler(request).await,
             Handling::Now(handler) => handler(request),
             Handling::Stream(_) => unreachable!("SCIM reads whole bodies"),
         };
