@@ -230,6 +230,7 @@ mod tests {
                     assigned: false,
                     accounts: vec![account],
                     external_ids: BTreeMap::new(),
+                    linked_again: None,
                     password_changed_at: None,
                 }),
             );

@@ -43,6 +43,7 @@ impl Warm {
             username: "jdoe".into(),
             login: None,
             external_ids: std::collections::BTreeMap::new(),
+            linked_again: None,
             active: true,
             locked: false,
             level: AdministrationLevel::BasicUser,
