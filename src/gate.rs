@@ -5,6 +5,7 @@
 //! admitted by a credential ([`credentials`]), its request read ([`original`]), judged, answered ([`answer`]).
 
 pub mod answer;
+pub mod answers;
 pub mod auth_request;
 pub mod authzen;
 pub mod credentials;
@@ -26,6 +27,7 @@ use crate::authz::{Authz, Failure};
 use crate::domain::{Decision, Question, Reason, Revision};
 use crate::http::{Handling, Method, Peer, Refusal, Request, Response, Router, here};
 use answer::{Judged, verdict_name};
+use answers::Answers;
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
 
@@ -33,6 +35,7 @@ use original::{HeaderFault, Original};
 pub struct Gate {
     authz: Arc<Authz>,
     config: GateConfig,
+    answers: Answers,
 }
 
 /// How long a question waits for the revision that it asks for.
@@ -41,8 +44,8 @@ const FRESHNESS_STEP: Duration = Duration::from_millis(2);
 
 impl Gate {
     /// A gate over the decisions.
-    pub const fn new(authz: Arc<Authz>, config: GateConfig) -> Self {
-        Self { authz, config }
+    pub fn new(authz: Arc<Authz>, config: GateConfig) -> Self {
+        Self { authz, config, answers: Answers::new() }
     }
 
     /// Every endpoint of the gate. Refusals from outside of the handlers (overload, bodies too large, a handler that
