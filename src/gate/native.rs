@@ -28,6 +28,8 @@ pub const LARGEST_BATCH: usize = 1000;
 const IN_ONE_GO: usize = 16;
 /// Room for an answer of usual length, in bytes.
 const USUAL_ANSWER: usize = 640;
+/// Room for a decision's id and the end of an answer, in bytes.
+const ID: usize = 40;
 /// Different passwords that are compared for one batch.
 const MOST_PASSWORDS: usize = 8;
 
@@ -129,7 +131,19 @@ struct Defaults<'a> {
     context: Option<&'a Members>,
 }
 
-/// `POST /v1/authorize`.
+/// The answer that was given to this very question on this very state of the world, where there is one.
+pub fn again(gate: &Gate, request: &Request) -> Option<Response> {
+    let manner = gate.admit(Dialect::Native, request).ok()?;
+    let kept = gate.answers.find(&gate.answers.place(&request.body, manner.channel)?)?;
+    if !kept.holds(&gate.authz.view()) {
+        return None;
+    }
+    let mut text = Vec::with_capacity(kept.text.len() + ID);
+    text.extend_from_slice(&kept.text);
+    Some(respond_with(gate, kept.basis.reason(), text))
+}
+
+/// `POST /v1/authorize`, judged anew.
 pub async fn authorize(gate: &Gate, request: &Request) -> Response {
     match answer(gate, request).await {
         Ok(response) => response,
@@ -141,11 +155,6 @@ async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     let manner = gate.admit(Dialect::Native, request)?;
     let place = gate.answers.place(&request.body, manner.channel);
     let before = place.and_then(|place| gate.answers.find(&place));
-    if let Some(kept) = &before
-        && kept.holds(&gate.authz.view())
-    {
-        return Ok(respond_with(gate, kept.basis.reason(), kept.text.to_vec()));
-    }
     let body: QuestionBody<'_> = parse(&request.body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
