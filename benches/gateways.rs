@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/client.rs"]
 mod client;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/multiplexed.rs"]
+mod multiplexed;
 #[path = "support/plain.rs"]
 mod plain;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
@@ -24,7 +27,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Plan, Requests};
@@ -90,16 +92,9 @@ fn measure(arguments: &[String]) -> Result<(), Failure> {
     let mut ways: Vec<Way> = envoys.iter().map(|(name, _)| Way { name, ..Way::default() }).collect();
     for round in 0..=rounds {
         for (way, (_, (_, address))) in ways.iter_mut().zip(&envoys) {
-            let plan = |rate| Plan {
-                requests: Arc::clone(&requests),
-                first: 0,
-                again: true,
-                window,
-                connections: CONNECTIONS,
-                rate,
-            };
-            let closed = client::run(*address, plan(None))?;
-            let mut open = client::run(*address, plan(Some(RATE)))?;
+            let plan = Plan::closed(&requests, window, CONNECTIONS);
+            let closed = client::run(*address, plan.clone())?;
+            let mut open = client::run(*address, plan.at_rate(RATE))?;
             // The first round warms up.
             if round > 0 {
                 way.throughput.push(closed.answers as f64 / closed.time.as_secs_f64());

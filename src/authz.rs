@@ -20,6 +20,7 @@ mod selfcheck;
 #[cfg(test)]
 mod tests;
 pub mod trial;
+pub mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;

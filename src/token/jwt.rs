@@ -66,6 +66,11 @@ pub enum CredentialFault {
     /// A claim is missing or has the wrong type.
     #[error("the token lacks the claim `{0}` or holds it in a wrong form")]
     Claim(String),
+    /// It was issued before the person's record was linked to again, or does not say when.
+    #[error(
+        "the token was issued before this person was provisioned anew, or lacks `iat`; sign in again for a new one"
+    )]
+    Superseded,
     /// A certificate's name that no rule makes a person of.
     #[error("nobody is known by the names in this certificate")]
     UnknownPrincipal,

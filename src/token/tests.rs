@@ -62,7 +62,7 @@ fn with(key: &str, value: Value) -> Value {
 }
 
 fn jdoe() -> Result<Identity, CredentialFault> {
-    Ok(Identity { by: NamedBy::Username, name: "jdoe".into() })
+    Ok(Identity { by: NamedBy::Username, name: "jdoe".into(), issued: Issued::Unsaid })
 }
 
 #[test]
