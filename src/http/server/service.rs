@@ -218,8 +218,8 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
                 Ok(slot) => slot,
                 Err(refusal) => return refused(&refusal, !body.is_end_stream()),
             };
-            let _streaming = Streaming::new(connection);
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
+            let reader = reader.holding(Streaming::new(connection));
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
             run(slot, template, request, move |request| handler(request, reader), None).await
         }
