@@ -43,7 +43,6 @@ struct Nearest {
     /// The person who asks.
     who: Option<Number>,
     explanation: Result<Explanation, PolicyFailure>,
-    reason: Reason,
 }
 
 impl View<'_> {
@@ -52,32 +51,36 @@ impl View<'_> {
     /// # Errors
     /// As [`View::decide`].
     pub fn explain(&self, question: &Question<'_>) -> Result<Explained, Failure> {
-        let nearest: Mutex<Option<Nearest>> = Mutex::new(None);
-        let observe = |seen: &Evaluated<'_>| {
-            let reason = seen.evaluation.reason;
-            let mut nearest = nearest.lock().unwrap_or_else(PoisonError::into_inner);
-            let nearer = nearest.as_ref().is_none_or(|before| reason.permits() || reason > before.reason);
-            if nearer {
-                let bundle = &self.serving.bundle;
-                let person = seen.facts.principal.person().and_then(|person| self.snapshot.user_by_id(person.id));
-                // No group reaches beyond the wall.
-                let joinable = person.filter(|_| !seen.outside);
-                let groups = joinable.map_or_else(Vec::new, |person| groups(&self.snapshot, person.organization));
-                let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation, &groups);
-                if let Ok(explanation) = &mut explanation
-                    && seen.outside
-                {
-                    explanation.grants.clear();
-                }
-                let who = person.map(|person| person.number);
-                *nearest = Some(Nearest { about: name(&seen.facts.resource), who, explanation, reason });
+        // A question may take many evaluations, and an explanation costs far more than one: the first time only says
+        // which evaluation comes nearest. Both times are of one moment.
+        let at = Some(self.authz.clock.now());
+        let best: Mutex<(usize, Option<(usize, Reason)>)> = Mutex::new((0, None));
+        let look = |seen: &Evaluated<'_>| {
+            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+            let (nth, reason) = (best.0, seen.evaluation.reason);
+            best.0 += 1;
+            if best.1.is_none_or(|(_, before)| reason.permits() || reason > before) {
+                best.1 = Some((nth, reason));
             }
         };
-        let decision = self.watched(&observe).decide(question)?;
-        let Some(nearest) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+        let decision = View { at, ..self.watched(&look) }.decide(question)?;
+        let Some((wanted, _)) = best.into_inner().unwrap_or_else(PoisonError::into_inner).1 else {
             return Ok(Explained { decision, about: None, explanation: None });
         };
-        let Nearest { about, who, explanation, .. } = nearest;
+        let nearest: Mutex<(usize, Option<Nearest>)> = Mutex::new((0, None));
+        let explain = |seen: &Evaluated<'_>| {
+            let mut nearest = nearest.lock().unwrap_or_else(PoisonError::into_inner);
+            if nearest.0 == wanted {
+                nearest.1 = Some(self.nearest(seen));
+            }
+            nearest.0 += 1;
+        };
+        View { at, ..self.watched(&explain) }.decide(question)?;
+        let Some(nearest) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner).1 else {
+            tracing::error!("the same question on the same state of the world took another way");
+            return Err(Failure::Internal);
+        };
+        let Nearest { about, who, explanation } = nearest;
         let mut explanation = explanation.map_err(|failure| match failure {
             PolicyFailure::Context(fault) | PolicyFailure::Property(fault) => Failure::Context(fault),
             PolicyFailure::Facts(cause) => {
@@ -98,6 +101,21 @@ impl View<'_> {
             explanation.grants.clear();
         }
         Ok(Explained { decision, about: Some(about), explanation: Some(explanation) })
+    }
+
+    fn nearest(&self, seen: &Evaluated<'_>) -> Nearest {
+        let person = seen.facts.principal.person().and_then(|person| self.snapshot.user_by_id(person.id));
+        // No group reaches beyond the wall.
+        let joinable = person.filter(|_| !seen.outside);
+        let groups = joinable.map_or_else(Vec::new, |person| groups(&self.snapshot, person.organization));
+        let bundle = &self.serving.bundle;
+        let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation, &groups);
+        if let Ok(explanation) = &mut explanation
+            && seen.outside
+        {
+            explanation.grants.clear();
+        }
+        Nearest { about: name(&seen.facts.resource), who: person.map(|person| person.number), explanation }
     }
 }
 
