@@ -86,6 +86,46 @@ pub struct PersonName {
     pub id: String,
 }
 
+/// The ways of the `Authorization` header in which somebody can prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schemes {
+    /// Tokens of configured issuers.
+    pub bearer: bool,
+    /// Passwords of people (HTTP Basic).
+    pub basic: bool,
+}
+
+/// What a decision rests on beside its question, and what it says: enough to know when it may be given again.
+#[derive(Clone, Debug)]
+pub struct Basis {
+    revision: Revision,
+    bundle: Arc<str>,
+    at: Timestamp,
+    until: Option<Timestamp>,
+    reason: Reason,
+    /// How often the caches had been dropped.
+    doubts: u64,
+}
+
+impl Basis {
+    /// The decision's reason.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether both rest on the same state of directory and policies.
+    pub fn is_of_the_state_of(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.bundle == other.bundle && self.doubts == other.doubts
+    }
+
+    /// Whether both rest on the same state and bundle, and neither lies beyond the other's time: two such decisions on
+    /// one question say the same.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let holds = |one: &Self, at| one.at <= at && one.until.is_none_or(|until| at < until);
+        self.is_of_the_state_of(other) && (holds(self, other.at) || holds(other, self.at))
+    }
+}
+
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,
@@ -99,6 +139,8 @@ pub struct Authz {
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
+    /// The id of the one `Dashboard`.
+    dashboard: Arc<str>,
     self_check: selfcheck::SelfCheck,
 }
 
@@ -139,6 +181,7 @@ impl Authz {
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),
+            dashboard: "dashboard".into(),
             self_check: selfcheck::SelfCheck::new(config.self_check_every),
         }
     }
@@ -147,6 +190,16 @@ impl Authz {
     pub fn with_passwords(mut self, passwords: Passwords) -> Self {
         self.passwords = passwords;
         self
+    }
+
+    /// The passwords that are believed.
+    pub fn passwords(&self) -> Passwords {
+        self.passwords.clone()
+    }
+
+    /// What somebody who has proved nothing may try.
+    pub fn schemes(&self) -> Schemes {
+        Schemes { bearer: self.verifier.has_issuers(), basic: self.passwords.in_use() }
     }
 
     /// Does what takes time before a question about this subject: compares its password, which a decision then finds
@@ -181,6 +234,11 @@ impl Authz {
         self.view().decide(question)
     }
 
+    /// As [`Self::decide`], with the person who was judged. See [`View::decide_naming`].
+    pub fn decide_naming(&self, question: &Question<'_>) -> Result<(Decision, Option<PersonName>), Failure> {
+        self.view().decide_naming(question)
+    }
+
     /// Something to wait for before a question about this subject is asked once more: the keys of its token's issuer
     /// that may be on their way. `None` where waiting would not help. See [`Verifier::newer_keys`].
     pub fn newer_keys(&self, subject: &Subject<'_>) -> Option<NewerKeys> {
@@ -191,8 +249,29 @@ impl Authz {
     }
 
     /// A new id for a decision: sorts by time, unique in the fleet.
-    pub fn decision_id(&self) -> String {
+    pub fn decision_id(&self) -> DecisionId {
         self.ids.next(self.clock.now().0)
+    }
+
+    /// What a decision of this moment rests on.
+    pub fn basis(&self, decision: &Decision) -> Basis {
+        let Decision { revision, at, until, reason, .. } = *decision;
+        Basis { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts: self.self_check.doubts() }
+    }
+
+    /// An answer that was kept differs from one made anew on the same state: an alarm, and every cache is dropped.
+    pub fn distrust_answers(&self, action: Option<&str>) {
+        self.metrics.self_check(true);
+        self.distrust_caches();
+        let action = action.unwrap_or("a request");
+        tracing::error!(action, "a kept answer differs from one made anew; the caches are dropped; please report this");
+        self.self_check.tell(format!("a kept answer on {action} differed from one made anew; the caches are dropped"));
+    }
+
+    fn distrust_caches(&self) {
+        self.self_check.doubt();
+        self.cache.clear();
+        self.rows.clear();
     }
 
     /// Where the directory stands.
@@ -219,6 +298,11 @@ impl View<'_> {
         View { observer: Some(observer), ..self.aside() }
     }
 
+    /// Where the directory of this view stands.
+    pub fn revision(&self) -> Revision {
+        self.snapshot.revision()
+    }
+
     /// Whether somebody of this username or login is provisioned, active or not.
     pub fn knows(&self, user: &str) -> bool {
         self.snapshot.user(user).is_some()
@@ -228,6 +312,28 @@ impl View<'_> {
     /// where the part before ended.
     pub fn directory(&self, after: Option<Number>, limit: usize) -> (Vec<Change>, Option<Number>) {
         self.snapshot.changes(after, limit)
+    }
+
+    /// The moment of this view's decisions.
+    fn now(&self) -> Timestamp {
+        self.at.unwrap_or_else(|| self.authz.clock.now())
+    }
+
+    /// Whether a decision of before, made on the identical question, may be given again: it rests on this very state
+    /// and bundle, and the moment lies within its time. Counts it. Says no now and then, so that the self-check has
+    /// something to look at.
+    pub fn repeats(&self, before: &Basis) -> bool {
+        let now = self.now();
+        let holds = before.revision == self.snapshot.revision()
+            && before.bundle == *self.serving.bundle.id()
+            && before.doubts == self.authz.self_check.doubts()
+            && before.at <= now
+            && before.until.is_none_or(|until| now < until);
+        if !holds || self.authz.self_check.is_due() {
+            return false;
+        }
+        self.count(before.reason, CacheUse::Answer);
+        true
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {
@@ -274,7 +380,7 @@ impl Ids {
     }
 
     /// A UUID version 7 whose random part is counter and node.
-    fn next(&self, milliseconds: i64) -> String {
+    fn next(&self, milliseconds: i64) -> DecisionId {
         let count = self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let mut bytes = [0; 10];
         let low = count.get(4..).unwrap_or(&[]).iter().chain(&self.node);
@@ -282,6 +388,26 @@ impl Ids {
             *to = *from;
         }
         let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().into()
+    }
+}
+
+/// The id of a decision: the text of a UUID, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionId([u8; uuid::fmt::Hyphenated::LENGTH]);
+
+impl From<uuid::Uuid> for DecisionId {
+    fn from(id: uuid::Uuid) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+}
+
+impl std::ops::Deref for DecisionId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or("")
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, fold};
+use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, fold, folded};
 use crate::store::{Projection, Store, StoreError};
 use external::ExternalIds;
 use index::{Index, KeyKind};
@@ -123,7 +123,7 @@ impl Snapshot {
 
     /// A person by username or present login, without case.
     pub fn user(&self, name: &str) -> Option<&Arc<Person>> {
-        let folded = fold(name);
+        let folded = folded(name);
         let hash = self.index.hash(KeyKind::Name, &folded);
         let is = |number| self.person(number).is_some_and(|person| person.is_named(&folded));
         self.person(self.index.find(hash, is)?)
@@ -131,8 +131,9 @@ impl Snapshot {
 
     /// A person by SCIM id.
     pub fn user_by_id(&self, id: &str) -> Option<&Arc<Person>> {
-        let canonical = id.parse::<uuid::Uuid>().ok()?.to_string();
-        let hash = self.index.hash(KeyKind::Person, &canonical);
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let canonical: &str = id.parse::<uuid::Uuid>().ok()?.hyphenated().encode_lower(&mut buffer);
+        let hash = self.index.hash(KeyKind::Person, canonical);
         self.person(self.index.find(hash, |number| self.person(number).is_some_and(|person| person.has_id(id)))?)
     }
 
@@ -166,7 +167,12 @@ impl Snapshot {
 
     /// An organization's id.
     pub fn organization(&self, number: Number) -> &str {
-        if let Some(Slot::Organization(id)) = self.slots.get(number) { id } else { "" }
+        self.organization_id(number).map_or("", |id| id)
+    }
+
+    /// As [`Self::organization`], to be kept; `None` where there is none of this number.
+    pub fn organization_id(&self, number: Number) -> Option<&Arc<str>> {
+        if let Some(Slot::Organization(id)) = self.slots.get(number) { Some(id) } else { None }
     }
 
     /// A role's name.

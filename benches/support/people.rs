@@ -49,6 +49,7 @@ pub fn directory(world: &World) -> Directory {
             assigned: true,
             accounts: world.accounts_of(user).into_iter().map(|account| world.account_number(account)).collect(),
             external_ids: std::collections::BTreeMap::new(),
+            linked_again: None,
             password_changed_at: None,
         };
         add(world.user_number(user), Image::User(image));

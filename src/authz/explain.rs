@@ -127,7 +127,7 @@ fn name(resource: &ResourceFacts<'_>) -> ResourceName {
         ResourceFacts::Dashboard => "dashboard",
         ResourceFacts::Entity(name) => name.id,
     };
-    ResourceName { kind: resource.kind().into(), id: id.to_owned() }
+    ResourceName { kind: resource.kind().into(), id: id.into() }
 }
 
 #[cfg(test)]
@@ -334,6 +334,7 @@ mod tests {
                     assigned: false,
                     accounts: vec![account],
                     external_ids: BTreeMap::new(),
+                    linked_again: None,
                     password_changed_at: None,
                 }),
             );

@@ -8,6 +8,7 @@
     reason = "a test fails by panic"
 )]
 
+mod allocations;
 mod author;
 mod authzen;
 mod bad_input;
@@ -45,3 +46,4 @@ mod support;
 mod tls;
 mod tokens;
 mod tricks;
+mod truth;
