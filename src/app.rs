@@ -231,6 +231,7 @@ impl App {
             .map_err(|error| StartError::Internal(error.to_string()))?;
         let watching = watch.watch.then(|| tokio::spawn(policy::reload_on_change(Arc::clone(&reloader), watch.poll)));
         let reloading = tokio::spawn(policy::reload_on_hangup(reloader));
+        let looking = tokio::spawn(authz.passwords().keep_looking());
         let checked = Arc::downgrade(&authz);
         std::thread::Builder::new()
             .name("self-check".into())
@@ -258,6 +259,7 @@ impl App {
         }
         renewing.abort();
         keys.abort();
+        looking.abort();
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }

@@ -20,6 +20,7 @@ mod selfcheck;
 #[cfg(test)]
 mod tests;
 pub mod trial;
+pub mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -83,6 +84,15 @@ pub struct PersonName {
     pub username: String,
     /// The SCIM id.
     pub id: String,
+}
+
+/// The ways of the `Authorization` header in which somebody can prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schemes {
+    /// Tokens of configured issuers.
+    pub bearer: bool,
+    /// Passwords of people (HTTP Basic).
+    pub basic: bool,
 }
 
 /// Decides.
@@ -151,6 +161,16 @@ impl Authz {
         self
     }
 
+    /// The passwords that are believed.
+    pub fn passwords(&self) -> Passwords {
+        self.passwords.clone()
+    }
+
+    /// What somebody who has proved nothing may try.
+    pub fn schemes(&self) -> Schemes {
+        Schemes { bearer: self.verifier.has_issuers(), basic: self.passwords.in_use() }
+    }
+
     /// Does what takes time before a question about this subject: compares its password, which a decision then finds
     /// compared. `peer` is where the question came from. Returns at once for every other subject.
     pub async fn prepare(&self, subject: &Subject<'_>, peer: Option<IpAddr>) {
@@ -181,6 +201,11 @@ impl Authz {
     /// Answers one question on the present state.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         self.view().decide(question)
+    }
+
+    /// As [`Self::decide`], with the person who was judged. See [`View::decide_naming`].
+    pub fn decide_naming(&self, question: &Question<'_>) -> Result<(Decision, Option<PersonName>), Failure> {
+        self.view().decide_naming(question)
     }
 
     /// Something to wait for before a question about this subject is asked once more: the keys of its token's issuer

@@ -184,6 +184,7 @@ pub fn user_content(world: &World, user: u64, active: bool) -> Content {
         assigned: true,
         accounts: accounts.into_iter().map(|account| world.account_number(account)).collect(),
         password_changed_at: None,
+        linked_again: None,
         external_ids: std::collections::BTreeMap::new(),
     };
     Content {

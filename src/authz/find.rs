@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{PersonName, View};
+use super::View;
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
-use crate::token::{Basic, CredentialFault, Identity, NamedBy};
+use crate::token::{Basic, CredentialFault, Identity, Issued, NamedBy};
 
 /// What the question is about, found in the catalogue.
 pub(super) struct Found<'a> {
@@ -151,7 +151,12 @@ impl View<'_> {
             Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
             Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
                 let identity = self.identity(subject, now).map_err(|error| unauthenticated(&error))?;
-                self.identified(&identity).ok_or_else(|| unknown("named by this credential"))?
+                let person = self.identified(&identity).ok_or_else(|| unknown("named by this credential"))?;
+                // What was issued to somebody whose access has ended since opens nothing, though the person is back.
+                if !person.tokens_since().is_none_or(|second| identity.is_since(second)) {
+                    return Err(unauthenticated(&CredentialFault::Superseded));
+                }
+                person
             }
             Subject::Entity(name) => {
                 let bundle = &self.serving.bundle;
@@ -161,12 +166,6 @@ impl View<'_> {
             }
         };
         Ok(found)
-    }
-
-    /// Username and id of the person whom a subject names, where it names one.
-    pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
-        let person = self.person(subject, self.authz.clock.now()).ok()?;
-        Some(PersonName { username: person.username().to_owned(), id: person.id() })
     }
 
     /// Whom a credential names, once it is verified.
@@ -186,7 +185,7 @@ impl View<'_> {
     fn by_password(&self, basic: &Basic, now: Timestamp) -> Result<Identity, CredentialFault> {
         let person = self.snapshot.user(&basic.username).map(|person| (person.number, person.revision));
         self.authz.passwords.holds(basic, person, now)?;
-        Ok(Identity { by: NamedBy::Username, name: basic.username.clone() })
+        Ok(Identity { by: NamedBy::Username, name: basic.username.clone(), issued: Issued::Otherwise })
     }
 
     /// The person whom a verified credential names, looked up anew each time: what was verified a moment ago grants

@@ -8,7 +8,7 @@ use super::explain::Evaluated;
 use super::facts::{self, Known};
 use super::find::{Denied, Found, Who, denied, find};
 use super::rows::RowKey;
-use super::{Failure, View};
+use super::{Failure, PersonName, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
 use crate::policy::{AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Target};
@@ -22,6 +22,18 @@ const LONGEST_KEY: usize = 1024;
 impl View<'_> {
     /// Answers one question on this state of the world.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        self.judge(question).map(|(decision, _)| decision)
+    }
+
+    /// As [`Self::decide`], with the person whom the decision judged. Nobody where anybody may ask: who they are was
+    /// not looked at, and nothing may rest on it.
+    pub fn decide_naming(&self, question: &Question<'_>) -> Result<(Decision, Option<PersonName>), Failure> {
+        let (decision, person) = self.judge(question)?;
+        let person = person.filter(|_| decision.reason != Reason::Public);
+        Ok((decision, person.map(|person| PersonName { username: person.username().to_owned(), id: person.id() })))
+    }
+
+    fn judge<'a>(&'a self, question: &Question<'a>) -> Result<(Decision, Option<&'a Person>), Failure> {
         let have = self.snapshot.revision();
         if let Some(want) = question.least_revision
             && (want.epoch != have.epoch || want.number > have.number)
@@ -30,16 +42,16 @@ impl View<'_> {
         }
         let found = match find(&self.serving.bundle, &question.asked, self.authz.strict_hosts) {
             Ok(found) => found,
-            Err(denial) => return Ok(self.deny(denial, None, None)),
+            Err(denial) => return Ok((self.deny(denial, None, None), None)),
         };
         let now = self.at.unwrap_or_else(|| self.authz.clock.now());
         let who = match self.who(question.subject, found.action, now) {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
-            Err(denial) => return Ok(self.deny(denial, Some(&found), None)),
+            Err(denial) => return Ok((self.deny(denial, Some(&found), None), None)),
         };
         if let Some(denial) = who.person().and_then(standing) {
-            return Ok(self.deny(denial, Some(&found), None));
+            return Ok((self.deny(denial, Some(&found), None), who.person()));
         }
         let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
         let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
@@ -50,7 +62,7 @@ impl View<'_> {
         if !self.aside && self.authz.self_check.picks() {
             self.authz.self_check.offer(self, question, &who, now, &decision);
         }
-        Ok(decision)
+        Ok((decision, who.person()))
     }
 
     fn evaluate(

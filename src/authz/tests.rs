@@ -36,6 +36,7 @@ fn person(number: Number, name: &str, organization: Number, account: Number) -> 
         assigned: false,
         accounts: vec![account],
         password_changed_at: None,
+        linked_again: None,
         external_ids: std::collections::BTreeMap::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Who calls: the one place that turns a token into a [`Caller`]. Every endpoint needs one, and nothing else makes one.
 
+use super::alarm::AlarmRule;
 use super::connection::{Connection, Settings, TOKEN_SCOPE, TokenRefused};
 use super::dialect::{Dialect, Patched};
 use super::error::ScimError;
@@ -107,6 +108,13 @@ impl Caller {
         let mut noting = self.clone();
         noting.wall.journal = journal;
         noting
+    }
+
+    /// The same caller, whose deactivations raise no alarm and wait for none: for what the server itself takes back.
+    pub fn unwatched(&self) -> Self {
+        let mut unwatched = self.clone();
+        unwatched.connection.settings.deactivation_alarm = AlarmRule::off();
+        unwatched
     }
 
     /// The id of the token.

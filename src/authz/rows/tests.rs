@@ -53,6 +53,7 @@ fn person(number: Number, roles: u8, flags: u8, accounts: u8) -> Image {
         organization: 1 + Number::from(number.is_multiple_of(4)),
         username: format!("user{number}"),
         login: None,
+        linked_again: None,
         external_ids: std::collections::BTreeMap::new(),
         active: flags & 192 != 192,
         locked: false,

@@ -242,6 +242,7 @@ fn image(state: &State, number: Number) -> Change {
         username: name.clone(),
         login: None,
         external_ids: BTreeMap::new(),
+        linked_again: None,
         active: person.active,
         locked: person.locked,
         level: if person.admin { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser },
