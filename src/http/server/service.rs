@@ -23,7 +23,7 @@ use super::vitals::Vitals;
 use crate::clock::{Clock, Sources};
 use crate::http::body::body_too_large;
 use crate::http::router::{Found, Handling, RouteTable};
-use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Request, Response};
+use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Reply, Request, Response};
 use crate::telemetry::{ListenerMetrics, Stopwatch};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("cedargate-request-id");
@@ -230,7 +230,12 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         },
         Handling::Here(handler) => match complete(connection, body).await {
             Ok((_slot, bytes)) => {
-                here(handler(request(bytes)), &listener.metrics, template, listener.limits.handler_deadline).await
+                let request = request(bytes);
+                match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+                    Ok(Reply::Now(response)) => Ok(response),
+                    Ok(Reply::Later(answer)) => here(answer, listener, template).await,
+                    Err(_) => Err(failed(&listener.metrics, template)),
+                }
             }
             Err((refusal, body_left)) => return refused(&refusal, body_left),
         },
@@ -261,13 +266,9 @@ async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot,
     Ok((slot, bytes))
 }
 
-/// Runs a handler on the connection's own task. The usual answer is there at its first turn and costs no timer.
-async fn here(
-    mut answer: Answer,
-    metrics: &ListenerMetrics,
-    template: &'static str,
-    deadline: Duration,
-) -> Result<Response, Refusal> {
+/// Waits for an answer on the connection's own task. One that is there at its first turn costs no timer.
+async fn here(mut answer: Answer, listener: &Listener, template: &'static str) -> Result<Response, Refusal> {
+    let (metrics, deadline) = (&listener.metrics, listener.limits.handler_deadline);
     let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
         Ok(polled) => polled.map(Ok),
         Err(_) => Poll::Ready(Err(failed(metrics, template))),
