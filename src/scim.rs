@@ -276,16 +276,10 @@ impl Scim {
 
     fn handling(self: &Arc<Self>, operation: Operation) -> Handling {
         let scim = Arc::clone(self);
-        later(move |request| Arc::clone(&scim).answer(operation, request))
-    }
-
-    /// Runs to its end on a task of its own, whether or not the client still listens.
-    async fn answer(self: Arc<Self>, operation: Operation, request: Request) -> Response {
-        let id = request.id.clone();
-        let work = tokio::spawn(async move { self.perform(operation, &request).await });
-        work.await.unwrap_or_else(|error| {
-            tracing::error!(request = %id, ?operation, %error, "a SCIM request broke off");
-            failure(&ScimError::internal("the request failed inside the server; its log says why"))
+        // The listener runs it to its end, whether or not the client still listens.
+        later(move |request| {
+            let scim = Arc::clone(&scim);
+            async move { scim.perform(operation, &request).await }
         })
     }
 

@@ -34,7 +34,7 @@ use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
 pub use events::{Event, EventQuery, LoggedEvent, Retention};
 pub use limits::{MAX_ABOVE, MAX_DEPTH, MAX_STEPS, MAX_TERMS};
-pub use search::{Above, Found, Page, Position};
+pub use search::{Above, Found, Lookup, Page, Position};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -398,11 +398,20 @@ pub trait Store: Send + Sync {
     /// Writes. Answers once the commit is durable and the apply hook has run.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>>;
 
-    /// One resource by kind and id, deleted ones too.
-    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>>;
+    /// Looks several resources up by one read of one state; answers in their order. Deleted ones are found, too.
+    fn find(&self, wanted: Vec<Lookup>) -> BoxFuture<'_, Result<Vec<Option<Record>>, StoreError>>;
 
-    /// The holder of a unique key, deleted ones too.
-    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>>;
+    /// One resource by kind and id.
+    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
+        let found = self.find(vec![Lookup::Id(kind, id.to_owned())]);
+        Box::pin(async move { Ok(found.await?.pop().flatten()) })
+    }
+
+    /// The holder of a unique key.
+    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
+        let found = self.find(vec![Lookup::Holder(key)]);
+        Box::pin(async move { Ok(found.await?.pop().flatten()) })
+    }
 
     /// Several resources by number, in the order of the numbers; unknown ones are left out.
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;

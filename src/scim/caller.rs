@@ -9,7 +9,7 @@ use super::schema::{ResourceKind, Tolerance};
 use super::store_failure;
 use crate::domain::{Number, Timestamp};
 use crate::http::Request;
-use crate::store::{Kind, Store, UniqueKey};
+use crate::store::{Kind, Lookup, Record, Store, UniqueKey};
 use crate::token::Secret;
 
 /// What a request without a token hears.
@@ -34,12 +34,14 @@ impl Wall {
     /// # Errors
     /// 404 where there is none; 503 and 500 from the store.
     pub async fn find(store: &dyn Store, id: &str) -> Result<Self, ScimError> {
-        match store.get(Kind::Organization, id).await.map_err(store_failure)? {
-            Some(record) if !record.deleted => {
-                Ok(Self { id: record.id, number: record.number, journal: Journal::default() })
-            }
-            Some(_) | None => Err(ScimError::not_found("there is no such organization")),
-        }
+        let record = store.get(Kind::Organization, id).await.map_err(store_failure)?;
+        Self::around(record).ok_or_else(|| ScimError::not_found("there is no such organization"))
+    }
+
+    /// Around an organization that is there.
+    fn around(organization: Option<Record>) -> Option<Self> {
+        let record = organization.filter(|record| !record.deleted)?;
+        Some(Self { id: record.id, number: record.number, journal: Journal::default() })
     }
 }
 
@@ -77,7 +79,9 @@ impl Caller {
         };
         let presented = Secret::parse(token).map_err(|fault| ScimError::unauthorized(fault.to_string()))?;
         let key = UniqueKey { scope: TOKEN_SCOPE.to_owned(), value: presented.id.clone() };
-        let record = store.holder(key).await.map_err(store_failure)?;
+        let wanted = vec![Lookup::OrganizationOfHolder(key.clone()), Lookup::Holder(key)];
+        let mut found = store.find(wanted).await.map_err(store_failure)?;
+        let (record, organization) = (found.pop().flatten(), found.pop().flatten());
         let Some(record) = record.filter(|record| record.kind == Kind::Connection && !record.deleted) else {
             return Err(ScimError::unauthorized(TokenRefused::Unknown.to_string()).into());
         };
@@ -92,12 +96,8 @@ impl Caller {
             };
             NotAdmitted { error: ScimError::unauthorized(refused.to_string()), connection: own }
         })?;
-        let wall = Wall::find(store, &connection.organization).await.map_err(|error| {
-            if error.status == crate::http::StatusCode::NOT_FOUND {
-                ScimError::unauthorized("the connection's organization is gone; make a connection in another one")
-            } else {
-                error
-            }
+        let wall = Wall::around(organization).ok_or_else(|| {
+            ScimError::unauthorized("the connection's organization is gone; make a connection in another one")
         })?;
         Ok(Self { wall, connection, token: presented.id })
     }

@@ -57,7 +57,7 @@ impl Writer {
         shared: Arc<Shared>,
         on_fatal: Option<FatalHook>,
     ) -> Self {
-        let seal = |connection: &Connection| connection.execute_batch("COMMIT");
+        let seal = |connection: &Connection| statement(connection, "COMMIT");
         Self { connection, ledger, paths: Paths::new(), shared, on_fatal, seal }
     }
 
@@ -106,7 +106,7 @@ impl Writer {
         if let Some(reason) = self.shared.stopped.get() {
             return Err(Fault::Fatal(reason.clone()));
         }
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        statement(&self.connection, "BEGIN IMMEDIATE")?;
         if head::read(&self.connection)? != self.ledger {
             return Err(Fault::Fatal("the head row is not what this process wrote".to_owned()));
         }
@@ -131,7 +131,7 @@ impl Writer {
         }
         let noted = results.iter().any(|result| matches!(result, Ok(Ran::Noted(_))));
         if ledger.revision == self.ledger.revision && !noted {
-            self.connection.execute_batch("ROLLBACK")?;
+            statement(&self.connection, "ROLLBACK")?;
         } else {
             head::write(&self.connection, &ledger)?;
             (self.seal)(&self.connection)?;
@@ -143,7 +143,7 @@ impl Writer {
     /// A savepoint's statement. One transaction alone needs none: where it is refused, nothing is committed.
     fn statement_among(&self, transactions: &[Transaction], text: &str) -> rusqlite::Result<()> {
         if transactions.len() > 1 {
-            self.connection.prepare_cached(text)?.execute([])?;
+            statement(&self.connection, text)?;
         }
         Ok(())
     }
@@ -190,10 +190,12 @@ impl Writer {
         if self.shared.stopped.get().is_some() {
             return;
         }
-        let waiting = self
-            .connection
-            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?));
-        let moved = waiting.and_then(|pages| {
+        let waiting = || {
+            self.connection
+                .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
+                .query_one([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+        };
+        let moved = waiting().and_then(|pages| {
             if pages < CHECKPOINT_PAGES {
                 return Ok(());
             }
@@ -206,6 +208,11 @@ impl Writer {
             Err(Fault::Fatal(reason)) => self.stop(&reason),
         }
     }
+}
+
+/// Runs a statement without parameters or rows, compiled once.
+fn statement(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(text)?.execute([]).map(drop)
 }
 
 fn is_heavy(request: &Request) -> bool {

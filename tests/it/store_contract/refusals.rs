@@ -186,6 +186,8 @@ fn a_full_check_finds_what_the_start_does_not_read() {
         ("DELETE FROM image WHERE number = 3", "resource 3 is missing"),
         ("DELETE FROM membership WHERE member_number = 2", "2 is missing from the members of 4"),
         ("INSERT INTO membership VALUES (4, 4)", "does not make 4 a member of 4"),
+        ("UPDATE tally SET total = total + 1 WHERE kind = 'user'", "total of kind user"),
+        ("DELETE FROM tally WHERE kind = 'group'", "total of kind group"),
         ("PRAGMA foreign_keys = OFF; INSERT INTO unique_key VALUES ('s', 'v', 99)", "unique_key"),
         ("PRAGMA foreign_keys = OFF; UPDATE attribute SET number = 99 WHERE number = 1", "attribute"),
     ] {
