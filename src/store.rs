@@ -349,11 +349,21 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
-/// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
-pub trait Projection: Send {
+/// Receives the state at one revision, for a start. Several threads may walk it side by side, a stretch each.
+pub trait Projection: Sync {
+    /// Begins a stretch: what one thread walks.
+    fn stretch(&self) -> Box<dyn Stretch + '_>;
+}
+
+/// Part of a projection, on one thread.
+pub trait Stretch {
     /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
-    /// What has no image has no place here, nor in groups.
+    /// What has no image has no place here, nor in groups. Within a stretch, resources come in the order of their
+    /// numbers; each comes in one stretch.
     fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
+
+    /// No more come.
+    fn end(self: Box<Self>);
 }
 
 /// Why a store could not do it.
@@ -449,9 +459,8 @@ pub trait Store: Send + Sync {
     /// The facts of [`Step::Note`] whose keys begin with this, by key.
     fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
 
-    /// Walks the state of everybody at one revision, which it answers. Resources come in the order of
-    /// their numbers. Blocking: for the start, before anything serves.
-    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError>;
+    /// Walks the state of everybody at one revision, which it answers. Blocking: for the start, before anything serves.
+    fn project(&self, into: &dyn Projection) -> Result<Revision, StoreError>;
 
     /// Reads everything and verifies the hash chain and the engine's own structures. Blocking.
     fn verify(&self) -> Result<Head, StoreError>;

@@ -150,8 +150,9 @@ impl Person {
         self.id.to_string()
     }
 
-    pub(super) fn has_id(&self, id: &str) -> bool {
-        id.parse::<uuid::Uuid>().is_ok_and(|id| id == self.id)
+    /// The SCIM id as bytes.
+    pub(super) const fn uuid(&self) -> &[u8; 16] {
+        self.id.as_bytes()
     }
 
     /// The dashboard username.

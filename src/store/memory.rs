@@ -174,7 +174,7 @@ impl Store for MemoryStore {
         ready(Ok(self.ledger().state.notes(prefix)))
     }
 
-    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
+    fn project(&self, into: &dyn Projection) -> Result<Revision, StoreError> {
         let ledger = self.ledger();
         ledger.state.project(into);
         Ok(ledger.head.revision)

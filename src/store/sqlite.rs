@@ -194,8 +194,8 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read(move |connection| events::notes(connection, &prefix)))
     }
 
-    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
-        self.readers.read_here(|connection| projection::project(connection, into))
+    fn project(&self, into: &dyn Projection) -> Result<Revision, StoreError> {
+        projection::project(&self.readers, into)
     }
 
     fn verify(&self) -> Result<Head, StoreError> {

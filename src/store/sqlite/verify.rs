@@ -146,7 +146,7 @@ impl Fold {
 
     /// The compact tables hold exactly this.
     fn matches(mut self, connection: &Connection) -> Result<(), StoreError> {
-        projection::walk_images(connection, |number, image| {
+        projection::walk_images(connection, 0..Number::MAX, |number, image| {
             if self.images.remove(&number) == Some(digest(&image)?) {
                 Ok(())
             } else {
