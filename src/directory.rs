@@ -272,25 +272,21 @@ impl Snapshot {
 
     /// Adds a member to a group, or takes it away.
     fn join(&mut self, group: Number, member: Number, joins: bool, revision: u64) {
-        let changed = |list: &[Number]| {
-            let mut list = list.to_vec();
-            match (list.binary_search(&group), joins) {
-                (Err(at), true) => list.insert(at, group),
-                (Ok(at), false) => drop(list.remove(at)),
-                (Ok(_), true) | (Err(_), false) => {}
-            }
-            list
-        };
         let Some(slot) = self.slots.at(member) else { return };
         match slot {
             Slot::Person(person) => {
-                if let Some(next) = person.with_groups(&changed(person.groups()), revision) {
+                if let Some(next) = person.joining(group, joins, revision) {
                     *slot = Slot::Person(Arc::new(next));
                 }
             }
             Slot::Group(inner) => {
-                let next = Group { parents: changed(&inner.parents).into(), revision, ..Group::clone(inner) };
-                *slot = Slot::Group(Arc::new(next));
+                let mut parents = inner.parents.to_vec();
+                match (parents.binary_search(&group), joins) {
+                    (Err(at), true) => parents.insert(at, group),
+                    (Ok(at), false) => drop(parents.remove(at)),
+                    (Ok(_), true) | (Err(_), false) => {}
+                }
+                *slot = Slot::Group(Arc::new(Group { parents: parents.into(), revision, ..Group::clone(inner) }));
             }
             Slot::Empty | Slot::Organization(_) | Slot::Account(_) | Slot::Gone(_) => {}
         }

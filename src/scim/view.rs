@@ -100,9 +100,9 @@ impl Scim {
         } else {
             BTreeMap::new()
         };
-        let shown = records.iter().map(|record| {
-            self.shown_person(viewer, record, groups.remove(&record.number).unwrap_or_default(), wanted)
-        });
+        let shown = records
+            .iter()
+            .map(|record| self.shown_person(viewer, record, groups.remove(&record.number).unwrap_or_default(), wanted));
         shown.collect()
     }
 

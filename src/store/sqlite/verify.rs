@@ -51,7 +51,9 @@ fn tally(connection: &Connection) -> Result<(), StoreError> {
     let wrong: Option<(String, String)> =
         connection.query_one(text, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(|e| on_read(&e))?;
     match wrong {
-        Some((kind, organization)) => damaged(&format!("the total of kind {kind} in `{organization}` is not its count")),
+        Some((kind, organization)) => {
+            damaged(&format!("the total of kind {kind} in `{organization}` is not its count"))
+        }
         None => Ok(()),
     }
 }

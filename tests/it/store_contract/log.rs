@@ -3,7 +3,7 @@
 use cedargate::domain::{Revision, Timestamp};
 use cedargate::store::{Content, Kind, Step, chain};
 
-use super::{Bench, State, projected, create, group, group_image, join, leave, on_every_store, user, user_content};
+use super::{Bench, State, create, group, group_image, join, leave, on_every_store, projected, user, user_content};
 
 on_every_store! {
     an_empty_ledger_stands_at_zero
