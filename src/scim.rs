@@ -56,7 +56,7 @@ pub use roles::RoleSource;
 pub use undo::{Since, Undone};
 pub use watch::{OutcomeClass, Risk, Standing};
 
-use self::caller::Caller;
+use self::caller::{Caller, Connections};
 use self::cursor::Cursors;
 use self::event::Waiting;
 use self::list::Span;
@@ -80,6 +80,7 @@ const STRIPES: usize = 256;
 /// The service: everything that its endpoints need.
 pub struct Scim {
     store: Arc<dyn Store>,
+    connections: Connections,
     schemas: Schemas,
     sources: Sources,
     base_url: String,
@@ -184,6 +185,7 @@ impl Scim {
         let hashes = PasswordHashes::new(Arc::clone(&sources.random));
         Self {
             store,
+            connections: Connections::default(),
             schemas,
             sources,
             base_url: base_url.trim_end_matches('/').to_owned(),
@@ -285,7 +287,7 @@ impl Scim {
 
     /// The token first, whatever is asked for.
     async fn perform(&self, operation: Operation, request: &Request) -> Response {
-        let caller = match Caller::admit(&*self.store, self.sources.clock.now(), request).await {
+        let caller = match Caller::admit(&*self.store, &self.connections, self.sources.clock.now(), request).await {
             Ok(caller) => caller,
             Err(refused) => {
                 let status = refused.error.status.as_u16();

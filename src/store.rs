@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind, in the order of their declaration.
     pub const ALL: [Self; 5] = [Self::Organization, Self::Account, Self::Connection, Self::User, Self::Group];
 
     /// The name in tables and messages.
@@ -422,6 +422,10 @@ pub trait Store: Send + Sync {
         let found = self.find(vec![Lookup::Holder(key)]);
         Box::pin(async move { Ok(found.await?.pop().flatten()) })
     }
+
+    /// Changes before any commit is answered that wrote a resource of this kind, its unique keys included: what was
+    /// read after asking for it is the present state for as long as it stays the same. Costs next to nothing.
+    fn stamp(&self, kind: Kind) -> u64;
 
     /// Several resources by number, in the order of the numbers; unknown ones are left out.
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;

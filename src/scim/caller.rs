@@ -1,5 +1,8 @@
 //! Who calls: the one place that turns a token into a [`Caller`]. Every endpoint needs one, and nothing else makes one.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use super::connection::{Connection, Settings, TOKEN_SCOPE, TokenRefused};
 use super::dialect::{Dialect, Patched};
 use super::error::ScimError;
@@ -49,8 +52,58 @@ impl Wall {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     wall: Wall,
-    connection: Connection,
+    connection: Arc<Connection>,
     token: String,
+}
+
+/// The connections of tokens that were presented lately, as they stand in the store: each is kept with the store's
+/// stamps of before it was read, and counts only while these stay. Tokens are verified at each request all the same.
+#[derive(Default)]
+pub(super) struct Connections(Mutex<HashMap<String, Known>>);
+
+/// Most tokens whose connections are kept; then all are read anew.
+const MOST_KNOWN: usize = 1_024;
+
+/// What a token's id leads to.
+#[derive(Clone)]
+struct Known {
+    stamps: [u64; 2],
+    connection: Arc<Connection>,
+    /// `None` where the organization is gone.
+    wall: Option<Wall>,
+}
+
+impl Connections {
+    /// The connection of a token's id.
+    async fn find(&self, store: &dyn Store, token: &str) -> Result<Known, ScimError> {
+        let stamps = [Kind::Connection, Kind::Organization].map(|kind| store.stamp(kind));
+        let known = self.lock().get(token).filter(|known| known.stamps == stamps).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let key = UniqueKey { scope: TOKEN_SCOPE.to_owned(), value: token.to_owned() };
+        let wanted = vec![Lookup::OrganizationOfHolder(key.clone()), Lookup::Holder(key)];
+        let mut found = store.find(wanted).await.map_err(store_failure)?;
+        let (record, organization) = (found.pop().flatten(), found.pop().flatten());
+        let Some(record) = record.filter(|record| record.kind == Kind::Connection && !record.deleted) else {
+            return Err(ScimError::unauthorized(TokenRefused::Unknown.to_string()));
+        };
+        let connection = Connection::from_record(&record).map_err(|fault| {
+            tracing::error!(connection = %record.id, %fault, "a connection cannot be read");
+            ScimError::internal("the connection cannot be read; the server's log says why")
+        })?;
+        let known = Known { stamps, connection: Arc::new(connection), wall: Wall::around(organization) };
+        let mut all = self.lock();
+        if all.len() >= MOST_KNOWN {
+            all.clear();
+        }
+        all.insert(token.to_owned(), known.clone());
+        Ok(known)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a request did not get in.
@@ -73,22 +126,17 @@ impl Caller {
     ///
     /// # Errors
     /// 401 with what to do about it; 503 and 500 from the store.
-    pub async fn admit(store: &dyn Store, now: Timestamp, request: &Request) -> Result<Self, NotAdmitted> {
+    pub async fn admit(
+        store: &dyn Store,
+        connections: &Connections,
+        now: Timestamp,
+        request: &Request,
+    ) -> Result<Self, NotAdmitted> {
         let Some(token) = request.bearer() else {
             return Err(ScimError::unauthorized(NO_TOKEN).into());
         };
         let presented = Secret::parse(token).map_err(|fault| ScimError::unauthorized(fault.to_string()))?;
-        let key = UniqueKey { scope: TOKEN_SCOPE.to_owned(), value: presented.id.clone() };
-        let wanted = vec![Lookup::OrganizationOfHolder(key.clone()), Lookup::Holder(key)];
-        let mut found = store.find(wanted).await.map_err(store_failure)?;
-        let (record, organization) = (found.pop().flatten(), found.pop().flatten());
-        let Some(record) = record.filter(|record| record.kind == Kind::Connection && !record.deleted) else {
-            return Err(ScimError::unauthorized(TokenRefused::Unknown.to_string()).into());
-        };
-        let connection = Connection::from_record(&record).map_err(|fault| {
-            tracing::error!(connection = %record.id, %fault, "a connection cannot be read");
-            ScimError::internal("the connection cannot be read; the server's log says why")
-        })?;
+        let Known { connection, wall, .. } = connections.find(store, &presented.id).await?;
         connection.admit(&presented, now).map_err(|refused| {
             let own = match refused {
                 TokenRefused::Unknown => None,
@@ -96,7 +144,7 @@ impl Caller {
             };
             NotAdmitted { error: ScimError::unauthorized(refused.to_string()), connection: own }
         })?;
-        let wall = Wall::around(organization).ok_or_else(|| {
+        let wall = wall.ok_or_else(|| {
             ScimError::unauthorized("the connection's organization is gone; make a connection in another one")
         })?;
         Ok(Self { wall, connection, token: presented.id })

@@ -118,6 +118,10 @@ impl Store for MemoryStore {
         ready(Ok(found.collect()))
     }
 
+    fn stamp(&self, _kind: Kind) -> u64 {
+        self.ledger().head.revision.number
+    }
+
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         let ledger = self.ledger();
         ready(Ok(numbers.into_iter().filter_map(|number| ledger.state.record(number)).collect()))

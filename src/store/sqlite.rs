@@ -31,8 +31,8 @@ use self::faults::on_read;
 use self::readers::Readers;
 use self::writer::{QUEUE, Request, Shared, Writer};
 use super::{
-    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, LogEntry, LoggedEvent, Lookup, Member, Projection,
-    Query, Record, Store, StoreError, Transaction, limits,
+    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Lookup, Member,
+    Projection, Query, Record, Store, StoreError, Transaction, limits,
 };
 use crate::clock::Clock;
 use crate::domain::{Number, Revision};
@@ -140,6 +140,10 @@ impl Store for SqliteStore {
         self.read_about(wanted, |connection, wanted| {
             wanted.iter().map(|lookup| reads::look_up(connection, lookup)).collect()
         })
+    }
+
+    fn stamp(&self, kind: Kind) -> u64 {
+        self.shared.stamps.of(kind)
     }
 
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
