@@ -4,12 +4,14 @@
 //! library and changes it, and the built server. `--json` prints one JSON object on stdout, `--users N` takes another
 //! number of people, `--quick` 50,000.
 
+#[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/seed.rs"]
 mod seed;
 #[path = "support/statistics.rs"]
 mod statistics;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/workload.rs"]
 mod workload;
 

@@ -1,10 +1,13 @@
-//! Through Envoy: alone, with a bare gRPC server that always allows, and with Cedargate, side by side in one run.
+//! Through Envoy: alone, with bare tonic servers that always allow, and with Cedargate, side by side in one run.
 //!
 //! See README.md. `--json` prints one JSON object on stdout, `--quick` takes fewer and shorter rounds.
 
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/client.rs"]
 mod client;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/multiplexed.rs"]
+mod multiplexed;
 #[path = "support/plain.rs"]
 mod plain;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
@@ -24,7 +27,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Plan, Requests};
@@ -33,9 +35,10 @@ use serde_json::json;
 use statistics::{Stopwatch, median, quantile, rounded, table};
 use workload::{Failure, World};
 
-/// The hidden modes in which this program is the service, or the server that always allows.
+/// The hidden modes in which this program is the service, or a server that always allows.
 const SERVICE: &str = "--service";
 const ALLOWS: &str = "--allows";
+const SAME_MESSAGES: &str = "--same-messages";
 const PEOPLE: u64 = 1_000;
 const CONNECTIONS: usize = 32;
 /// Requests a second in the open loop: far below what Envoy alone does.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some(SERVICE) => plain::service(),
         Some(ALLOWS) => plain::allows(),
+        Some(SAME_MESSAGES) => plain::same_messages(),
         Some(_) | None => measure(&arguments),
     };
     match outcome {
@@ -76,26 +80,21 @@ fn measure(arguments: &[String]) -> Result<(), Failure> {
     tokio::runtime::Runtime::new()?.block_on(seed::seed(&world, folder.path()))?;
     let (cedargate, gate) = cedargate(folder.path())?;
     let (_allows, allowing) = own_mode(ALLOWS)?;
+    let (_same, saying_as_much) = own_mode(SAME_MESSAGES)?;
     let (_service, service) = own_mode(SERVICE)?;
     let envoys = [
         ("Envoy alone", envoy(folder.path(), "alone", None, service)?),
-        ("+ always allows", envoy(folder.path(), "allows", Some(allowing), service)?),
+        ("+ tonic, yes", envoy(folder.path(), "allows", Some(allowing), service)?),
+        ("+ tonic, as much", envoy(folder.path(), "same", Some(saying_as_much), service)?),
         ("+ Cedargate", envoy(folder.path(), "cedargate", Some(gate), service)?),
     ];
     let requests = requests(&world, gate)?;
     let mut ways: Vec<Way> = envoys.iter().map(|(name, _)| Way { name, ..Way::default() }).collect();
     for round in 0..=rounds {
         for (way, (_, (_, address))) in ways.iter_mut().zip(&envoys) {
-            let plan = |rate| Plan {
-                requests: Arc::clone(&requests),
-                first: 0,
-                again: true,
-                window,
-                connections: CONNECTIONS,
-                rate,
-            };
-            let closed = client::run(*address, plan(None))?;
-            let mut open = client::run(*address, plan(Some(RATE)))?;
+            let plan = Plan::closed(&requests, window, CONNECTIONS);
+            let closed = client::run(*address, plan.clone())?;
+            let mut open = client::run(*address, plan.at_rate(RATE))?;
             // The first round warms up.
             if round > 0 {
                 way.throughput.push(closed.answers as f64 / closed.time.as_secs_f64());
@@ -228,7 +227,15 @@ fn as_table(ways: &[Way]) -> String {
         }
         rows.push(row);
     }
-    table(&rows)
+    format!("{}of tonic saying as much: ×{:.2}\n", table(&rows), of_tonic(ways))
+}
+
+/// Throughput of the last way, Cedargate, to that of the one before it.
+fn of_tonic(ways: &[Way]) -> f64 {
+    match ways {
+        [.., tonic, own] => median(&own.throughput) / median(&tonic.throughput),
+        _ => f64::NAN,
+    }
 }
 
 fn as_json(ways: &[Way]) -> serde_json::Value {
@@ -236,7 +243,8 @@ fn as_json(ways: &[Way]) -> serde_json::Value {
         let [throughput, p50, p99] = figures(way);
         json!({"way": way.name, "requests_per_second": throughput, "p50_us": p50, "p99_us": p99})
     };
-    json!({"through_envoy": ways.iter().map(one).collect::<Vec<_>>(), "open_loop_rate": RATE})
+    let ways_json: Vec<_> = ways.iter().map(one).collect();
+    json!({"through_envoy": ways_json, "of_tonic_saying_as_much": of_tonic(ways), "open_loop_rate": RATE})
 }
 
 fn figures(way: &Way) -> [f64; 3] {

@@ -20,6 +20,7 @@ mod selfcheck;
 #[cfg(test)]
 mod tests;
 pub mod trial;
+pub mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -85,6 +86,15 @@ pub struct PersonName {
     pub id: String,
 }
 
+/// The ways of the `Authorization` header in which somebody can prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schemes {
+    /// Tokens of configured issuers.
+    pub bearer: bool,
+    /// Passwords of people (HTTP Basic).
+    pub basic: bool,
+}
+
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,
@@ -98,6 +108,8 @@ pub struct Authz {
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
+    /// The id of the one `Dashboard`.
+    dashboard: Arc<str>,
     self_check: selfcheck::SelfCheck,
 }
 
@@ -138,6 +150,7 @@ impl Authz {
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),
+            dashboard: "dashboard".into(),
             self_check: selfcheck::SelfCheck::new(config.self_check_every),
         }
     }
@@ -146,6 +159,16 @@ impl Authz {
     pub fn with_passwords(mut self, passwords: Passwords) -> Self {
         self.passwords = passwords;
         self
+    }
+
+    /// The passwords that are believed.
+    pub fn passwords(&self) -> Passwords {
+        self.passwords.clone()
+    }
+
+    /// What somebody who has proved nothing may try.
+    pub fn schemes(&self) -> Schemes {
+        Schemes { bearer: self.verifier.has_issuers(), basic: self.passwords.in_use() }
     }
 
     /// Does what takes time before a question about this subject: compares its password, which a decision then finds
@@ -180,6 +203,11 @@ impl Authz {
         self.view().decide(question)
     }
 
+    /// As [`Self::decide`], with the person who was judged. See [`View::decide_naming`].
+    pub fn decide_naming(&self, question: &Question<'_>) -> Result<(Decision, Option<PersonName>), Failure> {
+        self.view().decide_naming(question)
+    }
+
     /// Something to wait for before a question about this subject is asked once more: the keys of its token's issuer
     /// that may be on their way. `None` where waiting would not help. See [`Verifier::newer_keys`].
     pub fn newer_keys(&self, subject: &Subject<'_>) -> Option<NewerKeys> {
@@ -190,7 +218,7 @@ impl Authz {
     }
 
     /// A new id for a decision: sorts by time, unique in the fleet.
-    pub fn decision_id(&self) -> String {
+    pub fn decision_id(&self) -> DecisionId {
         self.ids.next(self.clock.now().0)
     }
 
@@ -273,7 +301,7 @@ impl Ids {
     }
 
     /// A UUID version 7 whose random part is counter and node.
-    fn next(&self, milliseconds: i64) -> String {
+    fn next(&self, milliseconds: i64) -> DecisionId {
         let count = self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let mut bytes = [0; 10];
         let low = count.get(4..).unwrap_or(&[]).iter().chain(&self.node);
@@ -281,6 +309,26 @@ impl Ids {
             *to = *from;
         }
         let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().into()
+    }
+}
+
+/// The id of a decision: the text of a UUID, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionId([u8; uuid::fmt::Hyphenated::LENGTH]);
+
+impl From<uuid::Uuid> for DecisionId {
+    fn from(id: uuid::Uuid) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+}
+
+impl std::ops::Deref for DecisionId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or("")
     }
 }

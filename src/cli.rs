@@ -7,6 +7,7 @@ pub mod arguments;
 mod can;
 mod connection;
 pub mod exit;
+mod export;
 mod import;
 mod linked;
 mod local;
@@ -68,20 +69,19 @@ fn perform(arguments: Arguments, environment: &Environment, transport: Transport
     match verb {
         Verb::Serve(flags) => linked::serve(out, &flags, data),
         Verb::Demo { once } => linked::demo(out, once),
-        Verb::Policy(Policy::Check(folder)) => linked::policy_check(out, &folder),
+        Verb::Policy(Policy::Check(flags)) => {
+            let people = client.people(flags.server_people, out)?;
+            policy::check::run(out, &flags, people)
+        }
         Verb::Policy(Policy::Test(flags)) => policy::test::run(out, &flags),
-        Verb::Policy(Policy::Diff(flags)) if flags.server_people => {
-            let mut people = String::new();
-            client.ask(Listener::Ops, out, async |session| {
-                people = policy::diff::everybody(session).await?;
-                Ok(Exit::Success)
-            })?;
-            policy::diff::run(out, &flags, Some(people))
+        Verb::Policy(Policy::Diff(flags)) => {
+            let people = client.people(flags.server_people, out)?;
+            policy::diff::run(out, &flags, people)
         }
-        Verb::Policy(Policy::Diff(flags)) => policy::diff::run(out, &flags, None),
-        Verb::Export { file } => {
-            client.ask(Listener::Ops, out, async |session| policy::diff::export(session, file.as_deref()).await)
+        Verb::Policy(Policy::People { file }) => {
+            client.ask(Listener::Ops, out, async |session| export::people(session, file.as_deref()).await)
         }
+        Verb::Export(flags) => client.ask(Listener::Ops, out, async |session| export::export(session, &flags).await),
         Verb::Policy(Policy::Matrix(flags)) => policy::matrix::run(out, &flags),
         Verb::Policy(Policy::Fmt(flags)) => policy::format::run(out, &flags),
         Verb::Policy(Policy::Schema(folder)) => linked::policy_schema(out, folder.policies.as_deref()),
@@ -124,6 +124,18 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
+    /// What decisions read of everybody on the running server, where that is wanted.
+    fn people(self, wanted: bool, out: &mut Out) -> Result<Option<String>, Fault> {
+        let mut people = None;
+        if wanted {
+            self.ask(Listener::Ops, out, async |session| {
+                people = Some(export::everybody(session).await?);
+                Ok(Exit::Success)
+            })?;
+        }
+        Ok(people)
+    }
+
     /// Finds the server and runs the verb against it.
     fn ask(self, listener: Listener, out: &mut Out, verb: impl AsyncFnOnce(&mut Session<'_>) -> Verdict) -> Verdict {
         let remote = Remote::find(listener, self.common, self.environment, self.transport)?;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, fold};
+use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, folded};
 use crate::store::{Store, StoreError};
 use external::ExternalIds;
 use index::{Index, KeyKind, Keys};
@@ -108,8 +108,8 @@ impl Snapshot {
 
     /// A person by username or present login, without case.
     pub fn user(&self, name: &str) -> Option<&Arc<Person>> {
-        let folded = fold(name);
-        let hash = self.index.hash(KeyKind::Name, &folded);
+        let folded = folded(name);
+        let hash = self.index.hash(KeyKind::Name, &*folded);
         let is = |number| self.person(number).is_some_and(|person| person.is_named(&folded));
         self.person(self.index.find(hash, is)?)
     }
@@ -152,7 +152,12 @@ impl Snapshot {
 
     /// An organization's id.
     pub fn organization(&self, number: Number) -> &str {
-        if let Some(Slot::Organization(id)) = self.slots.get(number) { id } else { "" }
+        self.organization_id(number).map_or("", |id| id)
+    }
+
+    /// As [`Self::organization`], to be kept; `None` where there is none of this number.
+    pub fn organization_id(&self, number: Number) -> Option<&Arc<str>> {
+        if let Some(Slot::Organization(id)) = self.slots.get(number) { Some(id) } else { None }
     }
 
     /// A role's name.

@@ -11,6 +11,6 @@ mod reason;
 
 pub use change::{AccountImage, Change, GroupImage, Image, MemberChange, OrganizationImage, Revision, UserImage};
 pub use decision::{Decision, ResourceName, Verdict};
-pub use person::{AccessMethods, AdministrationLevel, Channel, Number, Timestamp, fold};
+pub use person::{AccessMethods, AdministrationLevel, Channel, Number, Timestamp, fold, folded};
 pub use question::{Asked, ContextValue, EntityName, Question, Subject};
 pub use reason::Reason;

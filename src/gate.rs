@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
 use crate::domain::{Decision, Question, Reason, Revision};
-use crate::http::{Answer, Handling, Method, Peer, Refusal, Request, Response, Router, later};
+use crate::http::{Handling, Method, Peer, Refusal, Request, Response, Router, here};
 use answer::{Judged, verdict_name};
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
@@ -78,23 +78,33 @@ impl Gate {
         F: Future<Output = Response> + Send + 'static,
     {
         let gate = Arc::clone(self);
-        later(move |request| -> Answer { Box::pin(dialect(Arc::clone(&gate), request)) })
+        here(move |request| dialect(Arc::clone(&gate), request))
     }
 
     /// Decides, waiting a little for a revision, for a password that has to be compared, or for an issuer's keys that
     /// are still on their way.
     async fn decide(&self, question: &Question<'_>, peer: &Peer) -> Result<Decision, Failure> {
+        self.ask(question, peer, || self.authz.decide(question), |decision| decision.reason).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: &Question<'_>,
+        peer: &Peer,
+        decide: impl Fn() -> Result<T, Failure>,
+        reason: fn(&T) -> Reason,
+    ) -> Result<T, Failure> {
         self.catch_up(question.least_revision).await;
         self.authz.prepare(&question.subject, peer.address.map(|address| address.ip())).await;
-        let mut decision = self.authz.decide(question);
+        let mut decided = decide();
         // Once for a fetch that was under way, which may have begun too early, and once for one of its own.
         for _ in 0..2 {
-            let refused = decision.as_ref().is_ok_and(|decision| decision.reason == Reason::Unauthenticated);
+            let refused = decided.as_ref().is_ok_and(|decided| reason(decided) == Reason::Unauthenticated);
             let Some(newer) = refused.then(|| self.authz.newer_keys(&question.subject)).flatten() else { break };
             newer.await;
-            decision = self.authz.decide(question);
+            decided = decide();
         }
-        decision
+        decided
     }
 
     /// Waits a little for a revision that is still on its way.
@@ -120,9 +130,11 @@ impl Gate {
         peer: &Peer,
     ) -> Result<Judged, Refusal> {
         let question = original.question(manner.channel);
-        let decision = self.decide(&question, peer).await.map_err(|failure| refuse(&failure))?;
-        let person = self.authz.view().person_named(question.subject);
-        let judged = Judged { decision, id: self.authz.decision_id(), person };
+        let decide = || self.authz.decide_naming(&question);
+        let decided = self.ask(&question, peer, decide, |(decision, _)| decision.reason).await;
+        let (decision, person) = decided.map_err(|failure| refuse(&failure))?;
+        let challenge = answer::challenge(manner, self.authz.schemes());
+        let judged = Judged { decision, id: self.authz.decision_id(), person, challenge };
         tracing::debug!(
             dialect = dialect.name(),
             method = original.method,
@@ -131,7 +143,7 @@ impl Gate {
             path = original.path.split('?').next().unwrap_or(""),
             decision = verdict_name(judged.decision.verdict()),
             reason = judged.decision.reason.code(),
-            id = judged.id,
+            id = &*judged.id,
             user = judged.person.as_ref().map_or("", |person| &*person.username),
             request_id = original.request_id.unwrap_or(""),
             "decided"

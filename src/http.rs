@@ -20,7 +20,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 pub use body::{Body, BodyReader, BrokenOff, Chunks, Closed};
 pub use hyper::{Method, StatusCode, header};
 pub use peer::{ClientCertificate, Peer, PeerProcess};
-pub use router::{Handling, RouteTable, Router, later, now, stream};
+pub use router::{Handling, RouteTable, Router, here, later, now, stream};
 
 /// An answer; its body is whole or comes in chunks.
 pub type Response = hyper::Response<Body>;
@@ -54,7 +54,8 @@ pub struct Request {
     pub peer: Arc<Peer>,
     /// Path parameters by name, percent-decoded.
     pub parameters: Vec<(&'static str, String)>,
-    /// The request's id (a UUID), also in the log and in the `Cedargate-Request-Id` header.
+    /// The request's id (a UUID), also in the log and in the `Cedargate-Request-Id` header; empty on listeners whose
+    /// answers do not show one.
     pub id: String,
 }
 

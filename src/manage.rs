@@ -106,6 +106,7 @@ impl Manage {
             .route(Method::PUT, "/manage/v1/accounts/{id}", self.guarded(accounts::put))
             .route(Method::GET, "/manage/v1/accounts/{id}", self.guarded(accounts::get))
             .route(Method::GET, "/manage/v1/products", self.guarded(accounts::products))
+            .route(Method::GET, "/manage/v1/roles", self.guarded(accounts::roles))
             .route(Method::GET, "/manage/v1/connections", self.guarded(connections::list))
             .route(Method::POST, "/manage/v1/connections", self.guarded(connections::create))
             .route(Method::GET, "/manage/v1/connections/{id}", self.guarded(connections::get))

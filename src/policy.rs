@@ -35,7 +35,7 @@ pub use declarations::{Catalogue, Named};
 pub use diagnostic::{Diagnostic, Excerpt};
 pub use engine::{Evaluation, PolicyFailure};
 pub use entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts};
-pub use explain::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
+pub use explain::{Change, Considered, Explanation, Grant, GroupFacts, Outcome, Own, Seen, Side, State, Step};
 pub use format::formatted;
 pub use live::{Live, Serving};
 pub use load::Bundle;

@@ -24,6 +24,7 @@ mod json;
 mod life;
 mod list;
 mod members;
+mod notes;
 pub mod operator;
 mod password;
 pub mod patch;
@@ -74,6 +75,8 @@ use crate::token::PasswordHashes;
 
 /// How often a read-modify-write is tried when others write in between.
 const ATTEMPTS: usize = 8;
+/// How many members of groups, and groups of people, an answer holds in memory at most: about 12 MB.
+const MOST_MEMBERS: usize = 20_000;
 /// How many writes to different resources run side by side in this process.
 const STRIPES: usize = 256;
 
@@ -96,6 +99,8 @@ pub struct Scim {
     watch: Arc<Watch>,
     waiting: Waiting,
     retention: EventRetention,
+    /// How many members an answer holds in memory.
+    most_members: usize,
 }
 
 impl Operation {
@@ -198,7 +203,15 @@ impl Scim {
             watch: Arc::default(),
             waiting: Waiting::default(),
             retention: EventRetention::default(),
+            most_members: MOST_MEMBERS,
         }
+    }
+
+    /// Holds so many members of groups (or groups of people) in an answer at most: pages with more become shorter, and
+    /// the members of one larger group are streamed. 20,000 where nothing is said.
+    pub const fn holding(mut self, most_members: usize) -> Self {
+        self.most_members = most_members;
+        self
     }
 
     /// Keeps so much of the provisioning log.
@@ -272,6 +285,8 @@ impl Scim {
             .prefix("/scim/v2/", on(Unknown))
             .route(Method::GET, "/scim/v2", on(List(Span::Root)))
             .any("/scim/v2", on(NotAllowed("GET")))
+            .route(Method::GET, "/scim/v2/", on(List(Span::Root)))
+            .any("/scim/v2/", on(NotAllowed("GET")))
             .ignore_case("/scim/v2/")
             .refusals("/scim/v2", respond::renderer())
     }

@@ -140,7 +140,8 @@ pub struct Content {
     /// was an image before, `None` ends it as [`Step::Remove`] does: [`Image::Gone`] is written and the memberships in
     /// both directions end. Never [`Image::Members`] or [`Image::Gone`] themselves.
     pub image: Option<Image>,
-    /// See [`Record::deleted`].
+    /// See [`Record::deleted`]. Whoever is deleted is in no group and has no members: a replace to it ends them, with
+    /// an [`Image::Members`] change and a new version for each group that loses somebody.
     pub deleted: bool,
 }
 
@@ -179,7 +180,7 @@ pub enum Step {
         group: Number,
         /// The version that it must have; `None` takes any.
         expected: Option<u64>,
-        /// Who joins.
+        /// Who joins; neither they nor the group may be deleted ([`StoreError::NotFound`]).
         add: Vec<Number>,
         /// Who leaves; applied before `add`.
         remove: Vec<Number>,
@@ -445,7 +446,8 @@ pub trait Store: Send + Sync {
     fn groups_of(&self, member: Number) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
     /// Every group that each of these is in, directly or through other groups, by one read however many they are. By
-    /// member, the direct ones first, then by number. At most [`MAX_ABOVE`].
+    /// member, the direct ones first, then by number. More than [`MAX_ABOVE`] in all are [`StoreError::TooComplex`],
+    /// never cut off.
     fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>>;
 
     /// Which of these are direct members of the group, in the order given.

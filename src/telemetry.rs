@@ -30,8 +30,8 @@ impl Stopwatch {
         self.0.elapsed()
     }
 
-    /// Milliseconds since the start, ending at about 49 days.
-    pub fn milliseconds(self) -> u32 {
-        u32::try_from(self.elapsed().as_millis()).unwrap_or(u32::MAX)
+    /// Milliseconds since the start.
+    pub fn milliseconds(self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

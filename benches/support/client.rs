@@ -10,13 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::multiplexed;
 use crate::statistics::Stopwatch;
 use crate::workload::Failure;
 
@@ -56,8 +53,41 @@ pub struct Plan {
     /// For how long; without an end where requests end first.
     pub window: Duration,
     pub connections: usize,
-    /// Questions a second in the open loop; `None` is the closed loop.
+    /// Questions a second in the open loop; `None` is the closed loop. HTTP/2 has the closed loop only.
     pub rate: Option<f64>,
+    /// Whether a 503 is an answer, too: the server sheds load.
+    pub sheds: bool,
+    /// What the body of a permit holds, where no header of ours tells.
+    pub permit_mark: Option<&'static str>,
+    /// Whether each request must be permitted; answers that differ are counted. Empty: nothing is expected.
+    pub expected: Arc<[bool]>,
+}
+
+impl Plan {
+    /// The closed loop: these requests again and again.
+    pub fn closed(requests: &Requests, window: Duration, connections: usize) -> Self {
+        Self {
+            requests: Arc::clone(requests),
+            first: 0,
+            again: true,
+            window,
+            connections,
+            rate: None,
+            sheds: false,
+            permit_mark: None,
+            expected: Arc::new([]),
+        }
+    }
+
+    /// Each request at most once, from this one on.
+    pub fn once(self, first: usize) -> Self {
+        Self { first, again: false, ..self }
+    }
+
+    /// The open loop.
+    pub fn at_rate(self, rate: f64) -> Self {
+        Self { rate: Some(rate), ..self }
+    }
 }
 
 /// What came of it.
@@ -70,16 +100,59 @@ pub struct Load {
     pub latencies: Vec<f64>,
     /// How many answers permit.
     pub permits: usize,
+    /// How many answers were other verdicts than expected.
+    pub wrong: usize,
+    /// How many requests the server refused with a 503; they are no answers.
+    pub shed: usize,
+    /// The verdict of each request that was asked, where the plan asks each once.
+    pub verdicts: Vec<(usize, bool)>,
     /// Bytes of all answers with their heads.
     pub bytes: usize,
     /// Share of the time for which the client itself computed: near 1 in the closed loop, it was the limit.
     pub busy: f64,
 }
 
-struct Shared {
-    plan: Plan,
+/// What the connections of one run share.
+pub struct Shared {
+    pub plan: Plan,
     next: AtomicUsize,
-    started: Stopwatch,
+    pub started: Stopwatch,
+}
+
+impl Shared {
+    /// The next request and when it is due; `None` when there is nothing more to ask.
+    pub fn turn(&self) -> Option<(usize, &[u8], Duration)> {
+        let plan = &self.plan;
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let at = plan.first + turn;
+        let at = if plan.again { at % plan.requests.len().max(1) } else { at };
+        let request = plan.requests.get(at)?;
+        let due = match plan.rate {
+            #[expect(clippy::cast_precision_loss, reason = "turns are far below 2^52")]
+            Some(rate) => Duration::from_secs_f64(turn as f64 / rate),
+            None => self.started.elapsed(),
+        };
+        (due < plan.window).then_some((at, &**request, due))
+    }
+}
+
+impl Load {
+    /// Counts one answer to a request.
+    pub fn count(&mut self, shared: &Shared, at: usize, due: Duration, answer: &Answer) {
+        self.time = shared.started.elapsed();
+        if answer.shed {
+            self.shed += 1;
+            return;
+        }
+        self.latencies.push(self.time.saturating_sub(due).as_secs_f64() * 1e6);
+        self.answers += 1;
+        self.permits += usize::from(answer.permit);
+        self.wrong += usize::from(shared.plan.expected.get(at).is_some_and(|expected| *expected != answer.permit));
+        self.bytes += answer.bytes;
+        if !shared.plan.again {
+            self.verdicts.push((at, answer.permit));
+        }
+    }
 }
 
 /// Runs a plan against a server. Fails at any answer but 200.
@@ -94,27 +167,33 @@ pub fn run(server: impl Into<Door>, plan: Plan) -> Result<Load, Failure> {
 
 async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
     let limit = plan.window.saturating_add(OVERTIME);
-    let connections = plan.connections;
-    let mut askers = Vec::new();
-    for _ in 0..connections {
-        match &server {
-            Door::Tcp(address) => {
+    let mut streams: Vec<Box<dyn Wire>> = Vec::new();
+    for _ in 0..plan.connections {
+        streams.push(match &server {
+            Door::Tcp(address) | Door::Multiplexed(address, _) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                askers.push(Asker::Plain(Box::new(stream)));
+                Box::new(stream)
             }
-            Door::Unix(path) => askers.push(Asker::Plain(Box::new(UnixStream::connect(path).await?))),
-            Door::Multiplexed(address, streams) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-                tokio::spawn(async move { drop(connection.await) });
-                askers.extend((0..*streams).map(|_| Asker::Multiplexed(sender.clone())));
-            }
-        }
+            Door::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        });
     }
+    let head = match &server {
+        Door::Multiplexed(_, streams) => Some((multiplexed::Head::of(&plan)?, *streams)),
+        Door::Tcp(_) | Door::Unix(_) => None,
+    };
     let shared = Arc::new(Shared { plan, next: AtomicUsize::new(0), started: Stopwatch::start() });
-    let asking: Vec<_> = askers.into_iter().map(|asker| tokio::spawn(ask(asker, Arc::clone(&shared)))).collect();
+    let asking: Vec<_> = (streams.into_iter())
+        .map(|stream| {
+            let (shared, head) = (Arc::clone(&shared), head.clone());
+            tokio::spawn(async move {
+                match head {
+                    Some((head, streams)) => multiplexed::ask(stream, &head, streams, &shared).await,
+                    None => ask(stream, &shared).await,
+                }
+            })
+        })
+        .collect();
     let mut load = Load::default();
     for one in asking {
         let one = tokio::time::timeout(limit, one).await.map_err(|_| "the server does not keep up")???;
@@ -122,49 +201,17 @@ async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
         load.time = load.time.max(one.time);
         load.latencies.extend(one.latencies);
         load.permits += one.permits;
+        load.wrong += one.wrong;
+        load.shed += one.shed;
         load.bytes += one.bytes;
+        load.verdicts.extend(one.verdicts);
     }
     Ok(load)
 }
 
 /// A connection's bytes, whatever carries them.
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
-
-/// Whoever asks one question at a time.
-enum Asker {
-    Plain(Box<dyn Wire>),
-    Multiplexed(SendRequest<Full<Bytes>>),
-}
-
-impl Asker {
-    async fn exchange(&mut self, request: &[u8], buffer: &mut Vec<u8>) -> Result<Answer, Failure> {
-        match self {
-            Self::Plain(stream) => {
-                stream.write_all(request).await?;
-                read(&mut **stream, buffer).await
-            }
-            Self::Multiplexed(sender) => {
-                let answer = sender.send_request(over_http2(request)?).await?;
-                let permit = answer.headers().get("cedargate-decision").is_some_and(|verdict| verdict == "permit");
-                if answer.status() != hyper::StatusCode::OK {
-                    return Err(format!("an answer other than 200: {}", answer.status()).into());
-                }
-                Ok(Answer { permit, bytes: answer.into_body().collect().await?.to_bytes().len() })
-            }
-        }
-    }
-}
-
-/// The same question as a request of HTTP/2.
-fn over_http2(request: &[u8]) -> Result<hyper::Request<Full<Bytes>>, Failure> {
-    let end = request.windows(4).position(|four| four == b"\r\n\r\n").ok_or("a request without a head")?;
-    let head = std::str::from_utf8(request.get(..end).unwrap_or(&[]))?;
-    let path = head.split(' ').nth(1).ok_or("a request without a path")?;
-    let body = Bytes::copy_from_slice(request.get(end + 4..).unwrap_or(&[]));
-    let request = hyper::Request::post(format!("http://gate{path}")).header("content-type", "application/json");
-    Ok(request.body(Full::new(body))?)
-}
 
 /// Processor time of this thread until now; zero where the system does not tell.
 fn own_processor_time() -> Duration {
@@ -172,43 +219,30 @@ fn own_processor_time() -> Duration {
     Duration::from_nanos(text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0))
 }
 
-/// One connection.
-async fn ask(mut asker: Asker, shared: Arc<Shared>) -> Result<Load, Failure> {
-    let Shared { plan, next, started } = &*shared;
+/// One connection of HTTP/1.1.
+async fn ask(mut stream: Box<dyn Wire>, shared: &Shared) -> Result<Load, Failure> {
     let mut load = Load::default();
     let mut buffer = Vec::with_capacity(16 * 1024);
-    loop {
-        let turn = next.fetch_add(1, Ordering::Relaxed);
-        let at = plan.first + turn;
-        let at = if plan.again { at % plan.requests.len().max(1) } else { at };
-        let Some(request) = plan.requests.get(at) else { return Ok(load) };
-        let due = match plan.rate {
-            #[expect(clippy::cast_precision_loss, reason = "turns are far below 2^52")]
-            Some(rate) => Duration::from_secs_f64(turn as f64 / rate),
-            None => started.elapsed(),
-        };
-        if due >= plan.window {
-            return Ok(load);
-        }
-        while started.elapsed() < due {
+    while let Some((at, request, due)) = shared.turn() {
+        while shared.started.elapsed() < due {
             tokio::task::yield_now().await;
         }
-        let answer = asker.exchange(request, &mut buffer).await?;
-        load.time = started.elapsed();
-        load.latencies.push(load.time.saturating_sub(due).as_secs_f64() * 1e6);
-        load.answers += 1;
-        load.permits += usize::from(answer.permit);
-        load.bytes += answer.bytes;
+        stream.write_all(request).await?;
+        let answer = read(&mut *stream, &mut buffer, &shared.plan).await?;
+        load.count(shared, at, due, &answer);
     }
+    Ok(load)
 }
 
-struct Answer {
-    permit: bool,
-    bytes: usize,
+/// What is looked at of an answer.
+pub struct Answer {
+    pub permit: bool,
+    pub shed: bool,
+    pub bytes: usize,
 }
 
 /// Reads one answer with its whole body.
-async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>) -> Result<Answer, Failure> {
+async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>, plan: &Plan) -> Result<Answer, Failure> {
     buffer.clear();
     let head = loop {
         if stream.read_buf(buffer).await? == 0 {
@@ -219,13 +253,17 @@ async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>) -> Result
         }
     };
     let text = std::str::from_utf8(buffer.get(..head).unwrap_or(&[]))?;
-    if !text.starts_with("HTTP/1.1 200") {
+    let shed = plan.sheds && text.starts_with("HTTP/1.1 503");
+    if !shed && !text.starts_with("HTTP/1.1 200") {
         let body = String::from_utf8_lossy(buffer.get(head..).unwrap_or(&[])).into_owned();
         return Err(format!("an answer other than 200: {} {body}", text.lines().next().unwrap_or("")).into());
     }
-    let header = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let header = |name: &str| {
+        let fields = text.lines().filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    };
     let length: usize = header("content-length").ok_or("an answer without content-length")?.parse()?;
-    let permit = header("cedargate-decision") == Some("permit");
+    let mut permit = header("cedargate-decision") == Some("permit");
     if length > LARGEST_ANSWER {
         return Err(format!("an answer of {length} bytes").into());
     }
@@ -234,5 +272,9 @@ async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>) -> Result
             return Err("the server closed a connection".into());
         }
     }
-    Ok(Answer { permit, bytes: buffer.len() })
+    if let Some(mark) = plan.permit_mark {
+        let body = buffer.get(head..).unwrap_or(&[]);
+        permit = body.windows(mark.len()).any(|part| part == mark.as_bytes());
+    }
+    Ok(Answer { permit, shed, bytes: buffer.len() })
 }

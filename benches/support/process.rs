@@ -14,10 +14,13 @@ use crate::workload::Failure;
 /// How long a server may take to become ready, and to end.
 const START: Duration = Duration::from_secs(120);
 const END: Duration = Duration::from_secs(10);
+/// The gate's Unix socket, in the data folder.
+pub const SOCKET: &str = "gate.sock";
 
-/// A child that does not outlive its owner.
+/// A child that does not outlive its owner, or one that somebody else owns.
 pub struct Process {
-    child: Child,
+    child: Option<Child>,
+    id: u32,
 }
 
 impl Process {
@@ -35,22 +38,32 @@ impl Process {
         // A log line for each event would be measured as well; what goes wrong is shown.
         command.env("CEDARGATE_LOG__FILTER", "warn");
         let child = command.args(arguments).stdin(Stdio::piped()).stdout(output).stderr(Stdio::inherit()).spawn()?;
-        Ok(Self { child })
+        Ok(Self { id: child.id(), child: Some(child) })
     }
 
     /// The process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The same process, to look at.
+    pub const fn watched(&self) -> Self {
+        Self { child: None, id: self.id }
     }
 
     /// The child's output, once.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout.take()
+        self.child.as_mut()?.stdout.take()
+    }
+
+    /// Resident memory now, in MiB.
+    pub fn resident_mb(&self) -> Result<f64, Failure> {
+        Ok(f64::from(u32::try_from(kibibytes(self.id, "VmRSS")?)?) / 1024.0)
     }
 
     /// An error where the child has ended.
     pub fn running(&mut self) -> Result<(), Failure> {
-        match self.child.try_wait()? {
+        match self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
             None => Ok(()),
             Some(status) => Err(format!("the server ended by itself ({status})").into()),
         }
@@ -84,25 +97,28 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
+        let Some(child) = &mut self.child else { return };
+        if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
-        let _ = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+        let _ = Command::new("kill").args(["-TERM", &self.id.to_string()]).status();
         let waited = Stopwatch::start();
         while waited.elapsed() < END {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !matches!(child.try_wait(), Ok(None)) {
                 return;
             }
             pause(Duration::from_millis(10));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
 /// The real server on a data folder.
 pub struct Server {
     pub process: Process,
+    /// Its data folder.
+    pub data: std::path::PathBuf,
     /// What `addresses.json` says.
     addresses: Value,
     /// From the start of the process until `/readyz` said yes.
@@ -110,16 +126,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the built binary and waits until it is ready.
+    /// Starts the built binary on the shipped policies and waits until it is ready.
     pub fn start(data: &Path, core: Option<usize>) -> Result<Self, Failure> {
+        Self::start_with(data, core, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies")), "")
+    }
+
+    /// As [`Self::start`], on other policies and with the text of a settings file.
+    pub fn start_with(data: &Path, core: Option<usize>, policies: &Path, settings: &str) -> Result<Self, Failure> {
         let started = Stopwatch::start();
-        let folder = data.to_str().ok_or("the temporary folder's name is not UTF-8")?;
-        let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+        let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("the temporary folder's name is not UTF-8");
+        let (folder, policies, socket) = (&*text(data)?, &*text(policies)?, &*text(&data.join(SOCKET))?);
+        let config = data.join("cedargate.toml");
+        std::fs::write(&config, settings)?;
         let any = "127.0.0.1:0";
-        let socket = data.join("gate.sock");
-        let socket = socket.to_str().ok_or("the temporary folder's name is not UTF-8")?;
         let arguments = [
             "serve",
+            "--config",
+            &text(&config)?,
             "--gate-socket",
             socket,
             "--data",
@@ -144,7 +167,8 @@ impl Server {
                 let addresses: Value = serde_json::from_str(&text)?;
                 let ops = address(&addresses, "ops")?;
                 if exchange(ops, "GET /readyz HTTP/1.1\r\n", "").is_ok() {
-                    return Ok(Self { process, addresses, ready_after: started.elapsed() });
+                    let (data, ready_after) = (data.to_owned(), started.elapsed());
+                    return Ok(Self { process, data, addresses, ready_after });
                 }
             }
             if started.elapsed() > START {

@@ -148,3 +148,12 @@ pub fn http_request(path: &str, body: &str) -> Box<[u8]> {
 pub fn batch(questions: &[String]) -> String {
     format!("{{\"questions\":[{}]}}", questions.join(","))
 }
+
+/// The same question with a token of the person in the place of their name.
+pub fn with_token(body: &str, token: impl FnOnce(&str) -> Result<String, Failure>) -> Result<String, Failure> {
+    let mut body: serde_json::Value = serde_json::from_str(body)?;
+    let user = body.pointer("/subject/user").and_then(serde_json::Value::as_str).ok_or("no user")?.to_owned();
+    let subject = body.get_mut("subject").ok_or("no subject")?;
+    *subject = json!({"authorization": format!("Bearer {}", token(&user)?)});
+    Ok(body.to_string())
+}

@@ -184,6 +184,7 @@ pub fn user_content(world: &World, user: u64, active: bool) -> Content {
         assigned: true,
         accounts: accounts.into_iter().map(|account| world.account_number(account)).collect(),
         password_changed_at: None,
+        linked_again: None,
         external_ids: std::collections::BTreeMap::new(),
     };
     Content {
@@ -208,7 +209,7 @@ fn key(scope: &str, value: &str) -> UniqueKey {
     UniqueKey { scope: scope.to_owned(), value: value.to_owned() }
 }
 
-fn group_id(group: u64) -> String {
+pub fn group_id(group: u64) -> String {
     identifier(0xb, group)
 }
 

@@ -99,6 +99,11 @@ impl World {
         (500_000 + account).to_string()
     }
 
+    /// The names of all roles.
+    pub fn role_names(&self) -> Vec<&str> {
+        self.catalogue.role.iter().map(|role| role.name.as_str()).collect()
+    }
+
     /// The names of a person's roles, those of their job.
     pub fn roles_of(&self, user: u64) -> Vec<&str> {
         let job = mix(user, 1) % JOBS;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::StartError;
-use crate::authz::{diff, trial};
+use crate::authz::{diff, trial, usage};
 use crate::clock::Sources;
 use crate::directory::Directory;
 use crate::domain::{Change, Revision};
-use crate::policy::{Bundle, Live, Source};
+use crate::policy::{Bundle, Diagnostic, Live, Source};
 use crate::telemetry::Metrics;
 
 pub use crate::authz::diff::{AccessChange, Difference, Names, Place};
@@ -39,23 +39,31 @@ pub fn load_and_try(source: &Source) -> Result<Arc<Bundle>, StartError> {
     if failed.is_empty() { Ok(bundle) } else { Err(StartError::PolicyTests(source.clone(), failed.join("\n"))) }
 }
 
-/// Compares two bundles on exported people and accounts (JSON lines, as `cedargate export` writes them), or on made-up
+/// Compares two bundles on people and accounts (JSON lines, as `cedargate policy people` writes them), or on made-up
 /// ones.
 pub fn compare(old: &Arc<Bundle>, new: &Arc<Bundle>, people: Option<&str>) -> Result<Difference, String> {
-    let directory = match people {
-        None => diff::made_up(old, new),
-        Some(lines) => {
-            let mut changes: Vec<Change> = Vec::new();
-            for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                let change = serde_json::from_str(line);
-                changes.push(change.map_err(|error| format!("line {} is not of an export: {error}", at + 1))?);
-            }
-            let directory = Directory::empty();
-            directory.apply(Revision { epoch: 1, number: 1 }, &changes);
-            directory
-        }
-    };
+    let directory = people.map_or_else(|| Ok(diff::made_up(old, new)), everybody)?;
     diff::compare(old, new, &Arc::new(directory), &Sources::system()).map_err(|failure| failure.to_string())
+}
+
+/// Roles, products and names that only one of the bundle and these people and accounts knows.
+pub fn unused(bundle: &Bundle, people: &str) -> Result<Vec<Diagnostic>, String> {
+    Ok(usage::unused(bundle, &everybody(people)?))
+}
+
+/// The people and accounts of JSON lines.
+fn everybody(lines: &str) -> Result<Directory, String> {
+    let mut changes: Vec<Change> = Vec::new();
+    for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let change = serde_json::from_str(line);
+        changes.push(
+            change
+                .map_err(|error| format!("line {} is not as `cedargate policy people` writes it: {error}", at + 1))?,
+        );
+    }
+    let directory = Directory::empty();
+    directory.apply(Revision { epoch: 1, number: 1 }, &changes);
+    Ok(directory)
 }
 
 /// A failed case in a line.

@@ -2,11 +2,14 @@
 //!
 //! The decision is made the ordinary way, by the same code, while an observer looks on; so the two cannot disagree.
 
+mod administrators;
+
 use std::sync::{Mutex, PoisonError};
 
 use super::{Failure, View};
-use crate::domain::{ContextValue, Decision, Question, Reason, ResourceName};
-use crate::policy::{Action, Evaluation, Explanation, Facts, Piece, PolicyFailure, ResourceFacts, Step};
+use crate::domain::{ContextValue, Decision, Number, Question, Reason, ResourceName};
+use crate::policy::{Action, Evaluation, Explanation, Facts, PolicyFailure, ResourceFacts};
+use administrators::{Administrators, groups};
 
 /// One evaluation, as an observer sees it.
 pub(super) struct Evaluated<'a> {
@@ -34,33 +37,47 @@ pub struct Explained {
     pub explanation: Option<Explanation>,
 }
 
+/// The evaluation that came nearest to a permit.
+struct Nearest {
+    about: ResourceName,
+    /// The person who asks.
+    who: Option<Number>,
+    explanation: Result<Explanation, PolicyFailure>,
+    reason: Reason,
+}
+
 impl View<'_> {
     /// Decides, and says why. Not counted as a decision and not kept.
     ///
     /// # Errors
     /// As [`View::decide`].
     pub fn explain(&self, question: &Question<'_>) -> Result<Explained, Failure> {
-        type Nearest = Option<(ResourceName, Result<Explanation, PolicyFailure>, Reason)>;
-        let nearest: Mutex<Nearest> = Mutex::new(None);
+        let nearest: Mutex<Option<Nearest>> = Mutex::new(None);
         let observe = |seen: &Evaluated<'_>| {
             let reason = seen.evaluation.reason;
             let mut nearest = nearest.lock().unwrap_or_else(PoisonError::into_inner);
-            let nearer = nearest.as_ref().is_none_or(|(_, _, before)| reason.permits() || reason > *before);
+            let nearer = nearest.as_ref().is_none_or(|before| reason.permits() || reason > before.reason);
             if nearer {
                 let bundle = &self.serving.bundle;
-                let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation);
+                let person = seen.facts.principal.person().and_then(|person| self.snapshot.user_by_id(person.id));
+                // No group reaches beyond the wall.
+                let joinable = person.filter(|_| !seen.outside);
+                let groups = joinable.map_or_else(Vec::new, |person| groups(&self.snapshot, person.organization));
+                let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation, &groups);
                 if let Ok(explanation) = &mut explanation
                     && seen.outside
                 {
                     explanation.grants.clear();
                 }
-                *nearest = Some((name(&seen.facts.resource), explanation, reason));
+                let who = person.map(|person| person.number);
+                *nearest = Some(Nearest { about: name(&seen.facts.resource), who, explanation, reason });
             }
         };
         let decision = self.watched(&observe).decide(question)?;
-        let Some((about, explanation, _)) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(nearest) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner) else {
             return Ok(Explained { decision, about: None, explanation: None });
         };
+        let Nearest { about, who, explanation, .. } = nearest;
         let mut explanation = explanation.map_err(|failure| match failure {
             PolicyFailure::Context(fault) | PolicyFailure::Property(fault) => Failure::Context(fault),
             PolicyFailure::Facts(cause) => {
@@ -68,23 +85,19 @@ impl View<'_> {
                 Failure::Internal
             }
         })?;
-        for grant in &mut explanation.grants {
-            grant.steps.iter_mut().for_each(|step| self.name_group(step));
+        if let Some(person) = who.and_then(|number| self.snapshot.person(number)) {
+            let view = self.aside();
+            let mut administrators = Administrators::of(&view, person);
+            let steps = explanation.grants.iter_mut().flat_map(|grant| &mut grant.steps);
+            for step in steps.chain(&mut explanation.undone_by) {
+                administrators.name(step)?;
+            }
         }
-        explanation.undone_by.iter_mut().for_each(|step| self.name_group(step));
         if decision.reason == Reason::AccountRequired {
             // Which account is meant is for the request to say.
             explanation.grants.clear();
         }
         Ok(Explained { decision, about: Some(about), explanation: Some(explanation) })
-    }
-
-    /// People know groups by their display names.
-    fn name_group(&self, step: &mut Step) {
-        let Piece::Group(id) = &step.piece else { return };
-        if let Some(group) = self.snapshot.groups().find(|group| *group.id == **id) {
-            step.what = step.what.replace(id.as_str(), &format!("`{}`", group.name));
-        }
     }
 }
 
@@ -96,17 +109,24 @@ fn name(resource: &ResourceFacts<'_>) -> ResourceName {
         ResourceFacts::Dashboard => "dashboard",
         ResourceFacts::Entity(name) => name.id,
     };
-    ResourceName { kind: resource.kind().into(), id: id.to_owned() }
+    ResourceName { kind: resource.kind().into(), id: id.into() }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    #![allow(clippy::indexing_slicing, reason = "a test fails by panic")]
+
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
 
     use super::*;
     use crate::authz::search::tests::{authz, bundle, directory};
-    use crate::domain::{Asked, Channel, EntityName, Subject, Verdict};
-    use crate::policy::{Outcome, State};
+    use crate::directory::Directory;
+    use crate::domain::{
+        AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, EntityName, GroupImage, Image,
+        OrganizationImage, Revision, Subject, UserImage, Verdict,
+    };
+    use crate::policy::{Bundle, Outcome, Source, State};
 
     /// Who spoke in the explanation decided, and nothing is told that contradicts the verdict.
     #[test]
@@ -162,5 +182,142 @@ mod tests {
         }
         let counts = [permits, forbids, defaults, grants, undone];
         assert!(counts.iter().all(|count| *count > 5), "{counts:?}: the questions test too little");
+    }
+
+    fn shown(explained: &Explained) -> Vec<(String, Vec<String>)> {
+        let grants = explained.explanation.iter().flat_map(|explanation| &explanation.grants);
+        let step = |step: &crate::policy::Step| format!("{} ({})", step.what, step.by);
+        grants.map(|grant| (grant.policy.to_string(), grant.steps.iter().map(step).collect())).collect()
+    }
+
+    /// Acme with account 100: an admin of it, an admin of 200, a basic user of 100, and a group that gives Ordering.
+    fn acme() -> Directory {
+        let directory = Directory::empty();
+        let mut changes = Vec::new();
+        let mut add = |number, image| changes.push(Change { number, image });
+        add(1, Image::Organization(OrganizationImage { id: "acme".into() }));
+        for (number, id) in [(10, "100"), (11, "200")] {
+            add(number, Image::Account(AccountImage { id: id.into(), organization: 1, products: Vec::new() }));
+        }
+        add(
+            20,
+            Image::Group(GroupImage {
+                id: "019aa8e1-0000-7000-8000-000000000020".into(),
+                organization: 1,
+                name: "Buyers".into(),
+                roles: vec!["Ordering".into()],
+                assigned: true,
+                accounts: vec![10],
+            }),
+        );
+        let people =
+            [("mia", 10, false), ("anna", 10, true), ("ben", 11, true), ("carl", 11, false), ("dora", 10, true)];
+        for (number, (name, account, admin)) in (30..).zip(people) {
+            let level = if admin { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser };
+            add(
+                number,
+                Image::User(UserImage {
+                    id: format!("019aa8e1-0000-7000-8000-0000000000{number}"),
+                    organization: 1,
+                    username: name.into(),
+                    login: None,
+                    // Dora has left.
+                    active: name != "dora",
+                    locked: false,
+                    level,
+                    methods: AccessMethods { dashboard: true, api: true },
+                    roles: Vec::new(),
+                    assigned: false,
+                    accounts: vec![account],
+                    external_ids: BTreeMap::new(),
+                    linked_again: None,
+                    password_changed_at: None,
+                }),
+            );
+        }
+        directory.apply(Revision { epoch: 1, number: 1 }, &changes);
+        directory
+    }
+
+    fn ask(view: &View<'_>, who: &str, action: &str, kind: &str, id: &str) -> Explained {
+        let asked = Asked::Action { action, properties: &[], resource: Some(EntityName::new(kind, id)) };
+        let subject = Subject::User(who);
+        let question = Question { subject, asked, channel: Channel::Api, context: &[], least_revision: None };
+        view.explain(&question).expect("an explanation")
+    }
+
+    #[test]
+    fn a_missing_role_names_who_may_assign_it_and_the_group_that_brings_it() {
+        let bundle = bundle(None);
+        let authz = authz(&bundle, acme());
+        let view = authz.view();
+        let ways = shown(&ask(&view, "mia", "createOrder", "Account", "100"));
+        let admin = "an Account Admin such as anna, or the identity provider";
+        assert_eq!(
+            ways,
+            [
+                ("ordering".to_owned(), vec![format!("assign the role Ordering ({admin})")]),
+                (
+                    "ordering".to_owned(),
+                    vec!["add to the group `Buyers`, which gives the role Ordering (the identity provider)".to_owned()]
+                ),
+            ]
+        );
+        // Nobody who shares an account with carl reaches account 100; the group brings role and account at once.
+        let ways = shown(&ask(&view, "carl", "createOrder", "Account", "100"));
+        assert!(ways[0].1[0].starts_with("add to the group `Buyers`") && ways[0].1.len() == 1, "{ways:?}");
+        let nobody = "the identity provider; no Account Admin may change this person so";
+        assert_eq!(
+            ways[1].1,
+            [
+                "assign the role Ordering (an Account Admin such as ben, or the identity provider)".to_owned(),
+                format!("grant account 100 ({nobody})"),
+            ]
+        );
+    }
+
+    #[test]
+    fn other_applications_get_their_nearest_grants_from_their_own_entities() {
+        let folder = |name: &str| {
+            let path = format!("tests/cases/bundles/{name}");
+            Arc::new(Bundle::load(&Source::Folder(path.into())).expect("sound"))
+        };
+        let documents = folder("documents");
+        let authz = authz(&documents, acme());
+        let view = authz.view();
+        let ways = shown(&ask(&view, "mia", "deleteDocument", "Document", "budget"));
+        assert_eq!(
+            ways,
+            [(
+                "owner".to_owned(),
+                vec![
+                    "set `owner` of Document::\"budget\" to \"mia\" (whoever keeps the entities of this folder)"
+                        .to_owned()
+                ]
+            )]
+        );
+        let permitted = ask(&view, "mia", "readDocument", "Document", "budget");
+        let undone = &permitted.explanation.as_ref().expect("an explanation").undone_by;
+        assert_eq!(
+            undone.iter().map(|step| step.what.as_str()).collect::<Vec<_>>(),
+            ["take Document::\"budget\" out of Folder::\"company\""]
+        );
+
+        let records = folder("authzen-certification");
+        let authz = super::super::search::tests::authz(&records, Directory::empty());
+        let view = authz.view();
+        let by = "the application that asks";
+        assert_eq!(
+            shown(&ask(&view, "alice", "write", "record", "record-2")),
+            [
+                ("write-archived".to_owned(), vec![format!("set `role` of user::\"alice\" to \"admin\" ({by})")]),
+                ("write-active".to_owned(), vec![format!("set `status` of record::\"record-2\" to \"active\" ({by})")]),
+            ]
+        );
+        // Nobody becomes alice; what only the request can say is told in the condition's words.
+        let deletes = shown(&ask(&view, "alice", "delete", "record", "record-1"));
+        assert_eq!(deletes.len(), 1);
+        assert!(deletes[0].1.iter().any(|step| step.starts_with("ask so that this holds: ")), "{deletes:?}");
+        assert_eq!(shown(&ask(&view, "bob", "delete", "record", "record-1")), []);
     }
 }

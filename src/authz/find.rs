@@ -1,13 +1,14 @@
 //! What a question names, looked up: the action and its target in the bundle, and who asks in the directory or among
 //! the bundle's own entities. Judges nothing beyond "there is no such thing".
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{PersonName, View};
+use super::View;
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
-use crate::token::{Basic, CredentialFault, Identity, NamedBy};
+use crate::token::{Basic, CredentialFault, Identity, Issued, NamedBy};
 
 /// What the question is about, found in the catalogue.
 pub(super) struct Found<'a> {
@@ -15,7 +16,7 @@ pub(super) struct Found<'a> {
     pub(super) action: &'a Action,
     pub(super) target: Target,
     /// The target's id; `None` where none was named.
-    pub(super) id: Option<String>,
+    pub(super) id: Option<Cow<'a, str>>,
     pub(super) dashboard: bool,
     /// What the question says of the resource.
     pub(super) resource: &'a [(String, ContextValue)],
@@ -90,7 +91,7 @@ pub(super) fn find<'a>(bundle: &'a Bundle, asked: &Asked<'a>, strict_hosts: bool
             let target = if bundle.from_directory(kind) { Target::of(kind) } else { Target::Entity(kind.into()) };
             // Entering the dashboard is the one action that says its channel by itself.
             let dashboard = own == "Dashboard" && bundle.from_directory(own);
-            let id = resource.map(|named| named.id.to_owned());
+            let id = resource.map(|named| Cow::Borrowed(named.id));
             let resource = resource.map_or(&[][..], |named| named.properties);
             Ok(Found { index, action, target, id, dashboard, resource, properties })
         }
@@ -150,7 +151,12 @@ impl View<'_> {
             Subject::Id(id) => self.snapshot.user_by_id(id).ok_or_else(|| unknown("of this id"))?,
             Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) => {
                 let identity = self.identity(subject, now).map_err(|error| unauthenticated(&error))?;
-                self.identified(&identity).ok_or_else(|| unknown("named by this credential"))?
+                let person = self.identified(&identity).ok_or_else(|| unknown("named by this credential"))?;
+                // What was issued to somebody whose access has ended since opens nothing, though the person is back.
+                if !person.tokens_since().is_none_or(|second| identity.is_since(second)) {
+                    return Err(unauthenticated(&CredentialFault::Superseded));
+                }
+                person
             }
             Subject::Entity(name) => {
                 let bundle = &self.serving.bundle;
@@ -160,12 +166,6 @@ impl View<'_> {
             }
         };
         Ok(found)
-    }
-
-    /// Username and id of the person whom a subject names, where it names one.
-    pub fn person_named(&self, subject: Subject<'_>) -> Option<PersonName> {
-        let person = self.person(subject, self.authz.clock.now()).ok()?;
-        Some(PersonName { username: person.username().to_owned(), id: person.id() })
     }
 
     /// Whom a credential names, once it is verified.
@@ -185,7 +185,7 @@ impl View<'_> {
     fn by_password(&self, basic: &Basic, now: Timestamp) -> Result<Identity, CredentialFault> {
         let person = self.snapshot.user(&basic.username).map(|person| (person.number, person.revision));
         self.authz.passwords.holds(basic, person, now)?;
-        Ok(Identity { by: NamedBy::Username, name: basic.username.clone() })
+        Ok(Identity { by: NamedBy::Username, name: basic.username.clone(), issued: Issued::Otherwise })
     }
 
     /// The person whom a verified credential names, looked up anew each time: what was verified a moment ago grants

@@ -8,7 +8,7 @@ use super::explain::Evaluated;
 use super::facts::{self, Known};
 use super::find::{Denied, Found, Who, denied, find};
 use super::rows::RowKey;
-use super::{Failure, View};
+use super::{Failure, PersonName, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
 use crate::policy::{AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Target};
@@ -22,6 +22,18 @@ const LONGEST_KEY: usize = 1024;
 impl View<'_> {
     /// Answers one question on this state of the world.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        self.judge(question).map(|(decision, _)| decision)
+    }
+
+    /// As [`Self::decide`], with the person whom the decision judged. Nobody where anybody may ask: who they are was
+    /// not looked at, and nothing may rest on it.
+    pub fn decide_naming(&self, question: &Question<'_>) -> Result<(Decision, Option<PersonName>), Failure> {
+        let (decision, person) = self.judge(question)?;
+        let person = person.filter(|_| decision.reason != Reason::Public);
+        Ok((decision, person.map(|person| PersonName { username: person.username().to_owned(), id: person.id() })))
+    }
+
+    fn judge<'a>(&'a self, question: &Question<'a>) -> Result<(Decision, Option<&'a Person>), Failure> {
         let have = self.snapshot.revision();
         if let Some(want) = question.least_revision
             && (want.epoch != have.epoch || want.number > have.number)
@@ -30,32 +42,27 @@ impl View<'_> {
         }
         let found = match find(&self.serving.bundle, &question.asked, self.authz.strict_hosts) {
             Ok(found) => found,
-            Err(denial) => return Ok(self.deny(denial, None, None)),
+            Err(denial) => return Ok((self.deny(denial, None, None), None)),
         };
         let now = self.at.unwrap_or_else(|| self.authz.clock.now());
         let who = match self.who(question.subject, found.action, now) {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
-            Err(denial) => return Ok(self.deny(denial, Some(&found), None)),
+            Err(denial) => return Ok((self.deny(denial, Some(&found), None), None)),
         };
         if let Some(denial) = who.person().and_then(standing) {
-            return Ok(self.deny(denial, Some(&found), None));
+            return Ok((self.deny(denial, Some(&found), None), who.person()));
         }
-        let row = who.person().and_then(|person| self.row_key(question, &found, person, now));
-        let decision = match row.as_ref().and_then(|row| self.authz.rows.get(row)) {
-            Some(kept) => {
-                let (kind, id) = match (&found.target, &found.id) {
-                    (Target::Account, Some(id)) => ("Account", id.as_str()),
-                    _ => ("Dashboard", "dashboard"),
-                };
-                self.decision(&found, &kept, kind, id, CacheUse::Row)
-            }
-            None => self.evaluate(question, &found, who, row, now)?,
+        let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
+        let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
+        let decision = match kept {
+            Some((row, kept)) => self.decision(&found, &kept, row.kind, Arc::clone(row.id), CacheUse::Row),
+            None => self.evaluate(question, &found, who, row.map(|row| row.key), now)?,
         };
         if !self.aside && self.authz.self_check.picks() {
             self.authz.self_check.offer(self, question, &who, now, &decision);
         }
-        Ok(decision)
+        Ok((decision, who.person()))
     }
 
     fn evaluate(
@@ -85,7 +92,11 @@ impl View<'_> {
             now,
         };
         if found.action.applies_to("Dashboard") {
-            return inputs.on(ResourceFacts::Dashboard, Some(ResourceKey::Dashboard), "dashboard");
+            return inputs.on(
+                ResourceFacts::Dashboard,
+                Some(ResourceKey::Dashboard),
+                Arc::clone(&self.authz.dashboard),
+            );
         }
         match (&found.target, found.id.as_deref(), named) {
             (Target::Entity(kind), id, _) => inputs.on_entity(kind, id),
@@ -119,7 +130,7 @@ fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
         Target::Organization => "Organization",
         Target::Entity(kind) => kind,
     };
-    Some(ResourceName { kind: kind.into(), id: found.id.clone()? })
+    Some(ResourceName { kind: kind.into(), id: found.id.as_deref()?.into() })
 }
 
 /// Whether the person may be judged by policy at all.
@@ -177,9 +188,10 @@ impl Inputs<'_> {
         match self.snapshot().account(id) {
             Some(account) => {
                 let key = ResourceKey::Account(Stamped { number: account.number, stamp: account.revision });
-                self.on(ResourceFacts::Account(facts::account(self.snapshot(), account, person)), Some(key), id)
+                let facts = facts::account(self.snapshot(), account, person);
+                self.on(ResourceFacts::Account(facts), Some(key), Arc::clone(&account.id))
             }
-            None => self.on(ResourceFacts::Account(facts::unknown_account(id)), None, id),
+            None => self.on(ResourceFacts::Account(facts::unknown_account(id)), None, id.into()),
         }
     }
 
@@ -193,7 +205,7 @@ impl Inputs<'_> {
             let denial = denied(Reason::NoRoute, format!("no {kind} of this id is known here"));
             return Ok(self.view.deny(denial, Some(self.found), None));
         }
-        self.on(ResourceFacts::Entity(EntityName { kind, id, properties: self.found.resource }), None, id)
+        self.on(ResourceFacts::Entity(EntityName { kind, id, properties: self.found.resource }), None, id.into())
     }
 
     /// Without an id: the principal's own record.
@@ -208,18 +220,18 @@ impl Inputs<'_> {
         let person = person.filter(|person| asking.is_some_and(|asking| asking.organization == person.organization));
         let Some(person) = person else {
             let id = id.unwrap_or("");
-            return self.on(ResourceFacts::User(Box::new(facts::stranger(id))), None, id);
+            return self.on(ResourceFacts::User(Box::new(facts::stranger(id))), None, id.into());
         };
         let target = Known::new(snapshot, person);
         let key = ResourceKey::User(Stamped { number: person.number, stamp: target.rights.stamp });
-        self.on(ResourceFacts::User(Box::new(target.facts())), Some(key), &person.id())
+        self.on(ResourceFacts::User(Box::new(target.facts())), Some(key), person.id().into())
     }
 
     /// An action on an account that names none. What is checked before the account speaks first.
     fn without_account(&self) -> Result<Decision, Failure> {
         let outcome = self.ask(ResourceFacts::Account(facts::unknown_account("")))?;
         if outcome.reason < Reason::AccountRequired {
-            return Ok(self.decision(&outcome, "Account", "", false));
+            return Ok(self.decision(&outcome, "Account", "".into(), false));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
         Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), None))
@@ -235,7 +247,7 @@ impl Inputs<'_> {
         let key = (asked == organization).then_some(key);
         let (first, cached) = self.outcome(ResourceFacts::Organization(asked), key)?;
         if !first.reason.permits() && !first.policies.is_empty() || asked != organization {
-            return Ok(self.decision(&first, "Organization", asked, cached));
+            return Ok(self.decision(&first, "Organization", asked.into(), cached));
         }
         self.on_account(account)
     }
@@ -243,16 +255,19 @@ impl Inputs<'_> {
     /// An endpoint without an account in its path: on the organization itself, else on any granted account.
     fn on_organization(&self, id: Option<&str>) -> Result<Decision, Failure> {
         let Some(known) = &self.known else {
-            return self.on(ResourceFacts::Organization(""), None, "");
+            return self.on(ResourceFacts::Organization(""), None, "".into());
         };
         let organization = self.snapshot().organization(known.person.organization);
         if let Some(other) = id.filter(|id| *id != organization) {
-            return self.on(ResourceFacts::Organization(other), None, other);
+            return self.on(ResourceFacts::Organization(other), None, other.into());
         }
+        let name = self.snapshot().organization_id(known.person.organization);
+        let name = name.map_or_else(|| organization.into(), Arc::clone);
         let stamp = known.accounts_stamp();
-        let key = self.key(ResourceKey::Organization(Stamped { number: known.person.organization, stamp }));
+        let key = ResourceKey::Organization(Stamped { number: known.person.organization, stamp });
+        let key = if self.row.is_some() { None } else { self.key(key) };
         if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
-            return Ok(self.decision(&kept, "Organization", organization, true));
+            return Ok(self.decision(&kept, "Organization", name, true));
         }
         let mut best = self.ask(ResourceFacts::Organization(organization))?;
         // A forbid on the organization holds for every account of it; only a default deny goes on.
@@ -260,14 +275,17 @@ impl Inputs<'_> {
             best = self.on_any_account(known, best)?;
         }
         let evaluation = Arc::new(best);
-        if let Some(key) = key {
-            self.view.authz.cache.put(key, &evaluation);
+        match (self.row, key) {
+            (Some(row), _) => self.view.authz.rows.put(row, &evaluation),
+            (None, Some(key)) => self.view.authz.cache.put(key, &evaluation),
+            (None, None) => {}
         }
-        Ok(self.decision(&evaluation, "Organization", organization, false))
+        Ok(self.decision(&evaluation, "Organization", name, false))
     }
 
-    /// Permit if any granted account permits, else the nearest deny. Accounts with the same products are the same
-    /// to policies that name none of them.
+    /// Permit if any granted account permits, else the nearest deny; of several that say the same, the first by its
+    /// policies and words, so that the order of accounts means nothing. Accounts with the same products are the same to
+    /// policies that name none of them.
     fn on_any_account(&self, known: &Known<'_>, mut best: Evaluation) -> Result<Evaluation, Failure> {
         let mut accounts = self.snapshot().accounts_of(&known.rights).peekable();
         if accounts.peek().is_none() && best.reason >= Reason::RoleMissing {
@@ -289,20 +307,20 @@ impl Inputs<'_> {
             let next = self.ask(ResourceFacts::Account(facts))?;
             let until = [best.until, next.until].into_iter().flatten().min();
             let momentary = best.momentary || next.momentary;
-            let permits = next.reason.permits();
-            if permits || next.reason > best.reason {
+            let rank = |one: &Evaluation| {
+                let reason = if one.reason.permits() { (0, one.reason as i32) } else { (1, -(one.reason as i32)) };
+                (reason, Arc::clone(&one.policies), Arc::clone(&one.message))
+            };
+            if rank(&next) < rank(&best) {
                 best = next;
             }
             (best.until, best.momentary) = (until, momentary);
-            if permits {
-                break;
-            }
         }
         Ok(best)
     }
 
     /// Evaluates on one resource, or finds what was evaluated before.
-    fn on(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>, id: &str) -> Result<Decision, Failure> {
+    fn on(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>, id: Arc<str>) -> Result<Decision, Failure> {
         let kind = resource.kind();
         let (evaluation, cached) = self.outcome(resource, key)?;
         Ok(self.decision(&evaluation, kind, id, cached))
@@ -424,14 +442,21 @@ impl Inputs<'_> {
         })
     }
 
-    fn decision(&self, evaluation: &Evaluation, kind: &str, id: &str, cached: bool) -> Decision {
+    fn decision(&self, evaluation: &Evaluation, kind: &str, id: Arc<str>, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
         self.view.decision(self.found, evaluation, kind, id, cache)
     }
 }
 
 impl View<'_> {
-    fn decision(&self, found: &Found<'_>, evaluation: &Evaluation, kind: &str, id: &str, cache: CacheUse) -> Decision {
+    fn decision(
+        &self,
+        found: &Found<'_>,
+        evaluation: &Evaluation,
+        kind: &str,
+        id: Arc<str>,
+        cache: CacheUse,
+    ) -> Decision {
         self.count(evaluation.reason, cache);
         let kinds = found.action.resources.iter();
         let kind = kinds.clone().find(|one| &***one == kind).map_or_else(|| Arc::from(kind), Arc::clone);
@@ -440,7 +465,7 @@ impl View<'_> {
             message: Arc::clone(&evaluation.message),
             policies: Arc::clone(&evaluation.policies),
             action: Some(Arc::clone(&found.action.name)),
-            resource: Some(ResourceName { kind, id: id.to_owned() }),
+            resource: Some(ResourceName { kind, id }),
             revision: self.snapshot.revision(),
             bundle: Arc::clone(self.serving.bundle.id()),
         }

@@ -30,6 +30,9 @@ const PLACES: usize = 1 << 17;
 /// More ages of a password than this are not told apart by a key.
 const MOST_AGES: usize = 4;
 
+/// Granted accounts with more different sets of the named products than this have no row.
+const MOST_SETS: usize = 3;
+
 /// Everything that a shared outcome rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RowKey {
@@ -40,11 +43,22 @@ pub(super) struct RowKey {
     owner: Number,
     /// Of the roles that the action's policies name, those that are held.
     roles: u128,
-    /// Of the products that they name, those that are active.
-    products: u128,
+    /// Of the products that they name, those that are active on the account; without one, on the granted accounts,
+    /// each different set once and sorted.
+    products: [u128; MOST_SETS],
+    /// How many of `products` count.
+    sets: u8,
     traits: u8,
     /// How old the password is, seen against the ages that the policies name; 0 where it has none.
     age: u8,
+}
+
+/// A question's row, with the account that it is about.
+pub(super) struct RowOf<'a> {
+    pub(super) key: RowKey,
+    /// The resource's type and id.
+    pub(super) kind: &'static str,
+    pub(super) id: &'a Arc<str>,
 }
 
 const ADMIN: u8 = 1;
@@ -54,6 +68,17 @@ const ASSIGNED: u8 = 8;
 const GRANTED: u8 = 16;
 const DASHBOARD_CHANNEL: u8 = 32;
 const ON_ACCOUNT: u8 = 64;
+const ON_ORGANIZATION: u8 = 128;
+
+/// What a question is about, as far as rows know it.
+#[derive(Clone, Copy)]
+enum On<'a> {
+    Dashboard,
+    /// An account that is named.
+    Account(&'a Account),
+    /// The person's organization, and with it every account that is granted.
+    Organization(&'a Arc<str>),
+}
 
 #[derive(Debug)]
 struct Row {
@@ -169,26 +194,27 @@ impl ActionLens {
 }
 
 impl View<'_> {
-    /// The key of a question's outcome, where it has a row: a person on an account that the path names, or on the
+    /// The row of a question's outcome, where it has one: a person on an account that the path names, or on the
     /// dashboard, without a context of its own.
-    pub(super) fn row_key(
+    pub(super) fn row_of(
         &self,
         question: &Question<'_>,
         found: &Found<'_>,
         person: &Person,
         now: Timestamp,
-    ) -> Option<RowKey> {
+    ) -> Option<RowOf<'_>> {
         if self.aside || !found.properties.is_empty() {
             return None;
         }
         if question.context.iter().any(|(key, _)| key == "account" || found.action.reads(key)) {
             return None;
         }
-        let account: Option<&Account> = if found.action.applies_to("Dashboard") {
-            None
+        let on = if found.action.applies_to("Dashboard") {
+            On::Dashboard
         } else {
-            match (&found.target, &found.id) {
-                (Target::Account, Some(id)) => Some(self.snapshot.account(id)?),
+            match (&found.target, found.id.as_deref()) {
+                (Target::Account, Some(id)) => On::Account(self.snapshot.account(id)?),
+                (Target::Organization, None) => On::Organization(self.snapshot.organization_id(person.organization)?),
                 (Target::Account | Target::User | Target::Organization | Target::Entity(_), _) => return None,
             }
         };
@@ -203,27 +229,57 @@ impl View<'_> {
             }
         }
         let lens = lenses.actions.get(found.index)?.as_ref()?;
+        let account = if let On::Account(account) = on { Some(account) } else { None };
         let sight = self.snapshot.sight(person, account)?;
-        let products = account.map_or(Some(0), |account| account.product_set)?;
+        let (products, sets) = self.product_sets(on, person, lens.products)?;
         let methods = person.methods();
         let is = |on: bool, flag: u8| if on { flag } else { 0 };
         let dashboard = found.dashboard || question.channel == crate::domain::Channel::Dashboard;
-        let traits = is(person.level() == AdministrationLevel::AccountAdmin, ADMIN)
+        let (traits, owner, kind, id) = match on {
+            On::Dashboard => (0, 0, "Dashboard", &self.authz.dashboard),
+            On::Account(account) => (ON_ACCOUNT, account.organization, "Account", &account.id),
+            On::Organization(id) => (ON_ORGANIZATION, 0, "Organization", id),
+        };
+        let traits = traits
+            | is(person.level() == AdministrationLevel::AccountAdmin, ADMIN)
             | is(methods.dashboard, DASHBOARD_METHOD)
             | is(methods.api, API_METHOD)
             | is(sight.assigned, ASSIGNED)
             | is(sight.granted, GRANTED)
-            | is(dashboard, DASHBOARD_CHANNEL)
-            | is(account.is_some(), ON_ACCOUNT);
-        Some(RowKey {
+            | is(dashboard, DASHBOARD_CHANNEL);
+        let key = RowKey {
             generation: self.serving.generation,
             action: found.index,
             organization: person.organization,
-            owner: account.map_or(0, |account| account.organization),
+            owner,
             roles: sight.roles & lens.roles,
-            products: products & lens.products,
+            products,
+            sets,
             traits,
             age: lens.age(person, now)?,
-        })
+        };
+        Some(RowOf { key, kind, id })
+    }
+
+    /// The different sets of these products on what a question is about, and how many there are.
+    fn product_sets(&self, on: On<'_>, person: &Person, lens: u128) -> Option<([u128; MOST_SETS], u8)> {
+        let (mut sets, mut count) = ([0; MOST_SETS], 0_u8);
+        let mut add = |account: &Account| {
+            let set = account.product_set? & lens;
+            let known = sets.get_mut(..=usize::from(count))?;
+            let (place, before) = known.split_last_mut()?;
+            if !before.contains(&set) {
+                *place = set;
+                count += 1;
+            }
+            Some(())
+        };
+        match on {
+            On::Dashboard => {}
+            On::Account(account) => add(account)?,
+            On::Organization(_) => self.snapshot.each_account(person, add)?,
+        }
+        sets.get_mut(..usize::from(count))?.sort_unstable();
+        Some((sets, count))
     }
 }

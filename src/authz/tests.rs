@@ -36,6 +36,7 @@ fn person(number: Number, name: &str, organization: Number, account: Number) -> 
         assigned: false,
         accounts: vec![account],
         password_changed_at: None,
+        linked_again: None,
         external_ids: std::collections::BTreeMap::new(),
     }
 }
@@ -128,7 +129,7 @@ fn the_wall_between_organizations_needs_no_policy() {
     };
     assert_eq!(named("acme").reason, Reason::Policy);
     assert_eq!(named("globex").reason, Reason::AccountNotGranted);
-    assert_eq!(named("globex").resource.unwrap().id, "globex");
+    assert_eq!(&*named("globex").resource.unwrap().id, "globex");
     let context = [("account".to_owned(), ContextValue::Text("900".into()))];
     let asked = Asked::Request { method: "POST", host: None, path: "/api/v1/users" };
     assert_eq!(world.ask(asked, &context).reason, Reason::AccountNotGranted);

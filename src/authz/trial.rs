@@ -235,6 +235,7 @@ impl<'a> Builder<'a> {
             assigned: false,
             accounts: self.numbers(&person.accounts),
             password_changed_at: person.password_age_days.map(|days| Timestamp(NOW.0 - days * DAY)),
+            linked_again: None,
             external_ids: std::collections::BTreeMap::new(),
         }));
         let groups: Vec<Number> = person.groups.iter().filter_map(|name| self.groups.get(name).copied()).collect();

@@ -85,11 +85,8 @@ pub enum Verb {
     /// Bring people and groups in from JSON lines; safe to run again (exit 0 all in, 6 some lines failed)
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
-    /// Write what decisions read of everybody, as JSON lines for `policy diff --people`
-    Export {
-        /// The file [default: stdout]
-        file: Option<PathBuf>,
-    },
+    /// Write the people and groups of an organization as JSON lines for `import` (exit 6 where something is left out)
+    Export(Export),
     /// The policies folder
     #[command(subcommand)]
     Policy(Policy),
@@ -377,10 +374,20 @@ pub struct Import {
     pub skip: u64,
 }
 
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The file [default: stdout]
+    pub file: Option<PathBuf>,
+    /// The organization whose people and groups are written
+    #[arg(long, value_name = "ID")]
+    pub organization: String,
+}
+
 /// Verbs of `policy`.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
-    /// Load and validate everything in the folder
+    /// Load and validate everything in the folder (exit 3 where something is wrong)
     Check(PolicyCheck),
     /// Run the folder's tests and name what they do not show (exit 4 where one fails)
     Test(Test),
@@ -388,6 +395,11 @@ pub enum Policy {
     Matrix(MatrixFlags),
     /// Who gains and who loses access between two folders (exit 6 where anybody does)
     Diff(Diff),
+    /// Write what decisions read of everybody, as JSON lines for `policy diff --people` and `policy check --people`
+    People {
+        /// The file [default: stdout]
+        file: Option<PathBuf>,
+    },
     /// Put the folder's Cedar files into Cedar's own form (with --check: exit 6 where one would change)
     Fmt(Format),
     /// Print the complete Cedar schema, for Cedar's own tools
@@ -403,6 +415,15 @@ pub struct PolicyCheck {
     /// One line for each finding, without excerpts: for screen readers and editors
     #[arg(long)]
     pub plain: bool,
+    /// Look also for roles and products that nobody of this file uses (`cedargate policy people`)
+    #[arg(long, value_name = "FILE", conflicts_with = "server_people")]
+    pub people: Option<PathBuf>,
+    /// Look also for roles and products that nobody on the running server uses
+    #[arg(long = "live")]
+    pub server_people: bool,
+    /// Fail (exit 3) also where there are only warnings
+    #[arg(long)]
+    pub deny_warnings: bool,
 }
 
 /// Which policies.

@@ -127,7 +127,10 @@ async fn undo(session: &mut Session<'_>, id: &str, since: Option<&str>, dry_run:
         members.insert("since".to_owned(), json!(since));
     }
     let shown = |value: &Value| {
-        let mut facts = members(value, &["restored", "unchanged", "failed"]);
+        let mut facts = members(value, &["restored", "unchanged", "kept", "failed"]);
+        for person in value.get("keptPeople").and_then(Value::as_array).into_iter().flatten() {
+            facts.push(("kept", format!("{}: somebody else deactivated this person, too", plain(person))));
+        }
         for failure in value.get("failures").and_then(Value::as_array).into_iter().flatten() {
             facts.push(("failure", format!("{}: {}", text(failure, "user"), text(failure, "error"))));
         }

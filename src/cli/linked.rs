@@ -4,14 +4,14 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::arguments::{PolicyCheck, Serve};
+use super::arguments::Serve;
 use super::exit::Exit;
 use super::output::{Out, OutputFormat};
 use super::remote::Fault;
 use super::session::Verdict;
 use crate::app::{self, App, Seams, StartError};
 use crate::config::{self, Config, Overrides};
-use crate::policy::{Bundle, Diagnostic};
+use crate::policy::Bundle;
 
 /// `serve`
 pub fn serve(out: &mut Out, flags: &Serve, data: Option<&Path>) -> Verdict {
@@ -38,59 +38,6 @@ pub fn demo(out: &mut Out, once: bool) -> Verdict {
         .block_on(app::demo::run(once, &mut |line| out.line(line), stop_signal()))
         .map_err(|error| Fault::failure(error.to_string()))?;
     Ok(if agreed { Exit::Success } else { Exit::Partial })
-}
-
-/// `policy check`
-pub fn policy_check(out: &mut Out, flags: &PolicyCheck) -> Verdict {
-    let source = app::policy::source(flags.folder.policies.as_deref());
-    let told = |found: &Diagnostic| if flags.plain { found.to_string() } else { found.pretty() };
-    match Bundle::load(&source) {
-        Ok(bundle) => {
-            let (endpoints, overlaps) = (bundle.routes().endpoints().len(), bundle.routes().overlaps());
-            let lints = bundle.lints();
-            match out.format {
-                OutputFormat::Table => {
-                    for warning in bundle.warnings().iter().chain(&lints) {
-                        format!("warning: {}", told(warning)).lines().for_each(|line| out.say(line));
-                    }
-                    out.say(&format!("{} pairs of routes overlap; the leftmost literal wins:", overlaps.len()));
-                    overlaps.iter().for_each(|line| out.say(&format!("  {line}")));
-                    let count = bundle.policy_count();
-                    out.line(&format!("{source}: sound: {count} policies, {endpoints} routes, bundle {}", bundle.id()));
-                }
-                OutputFormat::Json => out.json(&json!({
-                    "sound": true, "bundle": &**bundle.id(), "policies": bundle.policy_count(), "routes": endpoints,
-                    "overlaps": overlaps,
-                    "warnings": bundle.warnings().iter().chain(&lints).map(finding).collect::<Vec<_>>(),
-                    "diagnostics": [],
-                })),
-            }
-            Ok(Exit::Success)
-        }
-        Err(faults) => {
-            if out.format == OutputFormat::Json {
-                out.json(&json!({"sound": false, "diagnostics": faults.iter().map(finding).collect::<Vec<_>>()}));
-            } else {
-                faults.iter().for_each(|fault| told(fault).lines().for_each(|line| out.line(line)));
-            }
-            Err(Fault::of(
-                Exit::Invalid,
-                format!(
-                    "{source}: {}",
-                    match faults.len() {
-                        1 => "one fault".to_owned(),
-                        many => format!("{many} faults"),
-                    }
-                ),
-            ))
-        }
-    }
-}
-
-fn finding(found: &Diagnostic) -> serde_json::Value {
-    json!({"file": found.file, "line": found.line, "column": found.column, "message": found.message,
-        "help": found.help, "source": found.excerpt.as_ref().map(|excerpt| &excerpt.text),
-        "width": found.excerpt.as_ref().map(|excerpt| excerpt.width)})
 }
 
 /// `policy schema`

@@ -1,5 +1,6 @@
-//! What a policy author does with a folder: test it, look at it whole, compare it with another, format it.
+//! What a policy author does with a folder: check it, test it, look at it whole, compare it with another, format it.
 
+pub mod check;
 pub mod diff;
 pub mod format;
 pub mod matrix;

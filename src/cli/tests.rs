@@ -318,6 +318,28 @@ fn can_asks_one_question_and_ends_with_its_answer() {
 }
 
 #[test]
+fn why_ends_with_the_code_of_its_answer() {
+    let answer = |decision: &str, code: &str| json!({"decision": decision, "reason": {"code": code, "message": "m"}, "considered": [], "nearest": []});
+    let refusal = |code: &str| json!({"error": {"code": code, "message": "m"}});
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    let cases = [
+        (StatusCode::OK, answer("permit", "role"), Exit::Success),
+        (StatusCode::OK, answer("deny", "role-missing"), Exit::No),
+        (StatusCode::OK, answer("deny", "unknown-user"), Exit::Failure),
+        (StatusCode::OK, answer("deny", "no-route"), Exit::Failure),
+        (StatusCode::OK, json!({"hello": "world"}), Exit::Failure),
+        (StatusCode::UNAUTHORIZED, refusal("unauthenticated"), Exit::Failure),
+        (unavailable, refusal("overloaded"), Exit::Failure),
+        (unavailable, refusal("not-fresh"), Exit::NotReady),
+    ];
+    for (status, body, exit) in cases {
+        let line = ["why", "jdoe", "GET", "/x", "--server", "http://ops"];
+        assert_eq!(with(canned(status, body.clone()).0, &environment, &line).exit, exit, "{body}");
+    }
+    assert_eq!(Exit::NotReady.code(), 7);
+}
+
+#[test]
 fn servers_are_found_by_the_data_folder_and_tokens_stay_with_their_server() {
     let house = Arc::new(House::new());
     let folder = tempfile::tempdir().unwrap();

@@ -76,6 +76,7 @@ fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
         header_deadline: reader.duration(&key("header_deadline"), default.header_deadline),
         body_bytes: reader.size(&key("body_bytes"), default.body_bytes, 1024, GIB),
         body_memory: reader.size(&key("body_memory"), default.body_memory, 1 << 20, 64 * GIB),
+        waiting_bodies: whole(reader.number(&key("waiting_bodies"), default.waiting_bodies as u64, 1, 1_000_000)),
         body_deadline: reader.duration(&key("body_deadline"), default.body_deadline),
         stream_bytes: reader.size(&key("stream_bytes"), default.stream_bytes, 1024, 1024 * GIB),
         handler_deadline: reader.duration(&key("handler_deadline"), default.handler_deadline),

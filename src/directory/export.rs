@@ -70,6 +70,7 @@ impl Snapshot {
             assigned: person.assigned(),
             accounts: person.accounts().to_vec(),
             password_changed_at: person.password_changed_at(),
+            linked_again: person.tokens_since().map(|second| crate::domain::Timestamp(second * 1_000)),
         }
     }
 

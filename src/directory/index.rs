@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::records::Person;
-use crate::domain::fold;
+use crate::domain::folded;
 
 const BRANCHES: usize = 64;
 
@@ -49,7 +49,7 @@ impl Hasher {
 
     /// Everything that a person is found by.
     pub(super) fn keys(&self, person: &Person) -> Keys {
-        let name = |name: &str| self.hash(KeyKind::Name, fold(name));
+        let name = |name: &str| self.hash(KeyKind::Name, &*folded(name));
         [Some(name(person.username())), person.login().map(name), Some(self.hash(KeyKind::Person, person.uuid()))]
     }
 }

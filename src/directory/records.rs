@@ -29,7 +29,7 @@ pub struct Account {
     /// The store's number.
     pub number: Number,
     /// The id in request paths.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     /// The organization that owns it.
     pub organization: Number,
     /// Active products.
@@ -88,9 +88,11 @@ pub struct Person {
     pub number: Number,
     /// The organization's number.
     pub organization: Number,
-    username_length: u32,
     accounts_end: u32,
     groups_end: u32,
+    /// Seconds, rounded up; 0 for never.
+    linked_again: u32,
+    username_length: u16,
     flags: u8,
 }
 
@@ -117,9 +119,10 @@ impl Person {
             revision,
             number,
             organization: image.organization,
-            username_length: u32::try_from(image.username.len()).ok()?,
             accounts_end: 0,
             groups_end: 0,
+            linked_again: image.linked_again.map_or(0, seconds),
+            username_length: u16::try_from(image.username.len()).ok()?,
             flags: flag(image.active, ACTIVE)
                 | flag(image.locked, LOCKED)
                 | flag(image.level == AdministrationLevel::AccountAdmin, ADMIN)
@@ -165,12 +168,12 @@ impl Person {
 
     /// The dashboard username.
     pub fn username(&self) -> &str {
-        self.names.get(..self.username_length as usize).unwrap_or("")
+        self.names.get(..usize::from(self.username_length)).unwrap_or("")
     }
 
     /// The present login, where it differs from the username.
     pub fn login(&self) -> Option<&str> {
-        self.names.get(self.username_length as usize..).filter(|login| !login.is_empty())
+        self.names.get(usize::from(self.username_length)..).filter(|login| !login.is_empty())
     }
 
     /// Whether the folded name is this person's username or login.
@@ -225,8 +228,20 @@ impl Person {
         AccessMethods { dashboard: self.has(DASHBOARD), api: self.has(API) }
     }
 
+    /// The first second of which a token may be: those issued before were somebody's whose access ended. `None` where
+    /// no create has ever linked to this record again.
+    pub fn tokens_since(&self) -> Option<i64> {
+        (self.linked_again > 0).then(|| i64::from(self.linked_again))
+    }
+
     /// When the password was last set.
     pub const fn password_changed_at(&self) -> Option<Timestamp> {
         if self.password_changed_at == NEVER { None } else { Some(Timestamp(self.password_changed_at)) }
     }
+}
+
+/// The first whole second that is not before this; what lies outside its range is its nearest end.
+fn seconds(at: Timestamp) -> u32 {
+    let seconds = at.0.div_euclid(1_000).saturating_add(i64::from(at.0.rem_euclid(1_000) > 0));
+    u32::try_from(seconds.clamp(1, i64::from(u32::MAX))).unwrap_or(u32::MAX)
 }

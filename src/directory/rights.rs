@@ -113,6 +113,26 @@ impl Snapshot {
         Some(Sight { roles, assigned: assigned || roles != 0, granted })
     }
 
+    /// Calls for every account that [`Self::rights`] grants, in any order and perhaps more than once; `None` as soon
+    /// as a call says so. Nothing is allocated unless groups are nested.
+    pub fn each_account(&self, person: &Person, mut see: impl FnMut(&Account) -> Option<()>) -> Option<()> {
+        if person.groups().len() > MOST_GROUPS {
+            return None;
+        }
+        let mut each = |numbers: &[Number]| {
+            let accounts = numbers.iter().filter_map(|number| self.account_by_number(*number));
+            let mut own = accounts.filter(|account| account.organization == person.organization);
+            own.try_for_each(|account| see(account))
+        };
+        let own_groups = person.groups().iter().filter_map(|number| self.group(*number));
+        let mut own_groups = own_groups.filter(|group| group.organization == person.organization);
+        if own_groups.clone().any(|group| !group.parents.is_empty()) {
+            return each(&self.rights(person).accounts);
+        }
+        each(person.accounts())?;
+        own_groups.try_for_each(|group| each(&group.accounts))
+    }
+
     /// The granted accounts of a person, by id.
     pub fn accounts_of<'a>(&'a self, rights: &'a Rights) -> impl Iterator<Item = &'a Arc<Account>> {
         rights.accounts.iter().filter_map(|number| self.account_by_number(*number))

@@ -112,6 +112,9 @@ pub struct UserImage {
     /// When the password was last set; absent means not expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_changed_at: Option<Timestamp>,
+    /// When the record was linked to again after a deletion or deactivation: credentials from before are void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_again: Option<Timestamp>,
     /// `externalId` by the id of the connection whose it is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub external_ids: BTreeMap<String, String>,

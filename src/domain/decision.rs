@@ -20,7 +20,7 @@ pub struct ResourceName {
     /// `Account`, `User`, `Organization` or `Dashboard` in the dashboard's bundle.
     pub kind: Arc<str>,
     /// The id within the type.
-    pub id: String,
+    pub id: Arc<str>,
 }
 
 /// One decision. The verdict follows from the reason, so the two can never disagree.

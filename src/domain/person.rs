@@ -1,5 +1,7 @@
 //! What is known of a person beside names: level, access methods, channel; and the small value types.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
@@ -84,8 +86,14 @@ impl Channel {
 /// The form in which names are compared: NFKC and full case folding, so that one database or locale
 /// cannot disagree with another about what is equal.
 pub fn fold(text: &str) -> String {
+    folded(text).into_owned()
+}
+
+/// As [`fold`]; a text that is in this form already is not copied.
+pub fn folded(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
-        return text.to_ascii_lowercase();
+        let differs = text.bytes().any(|byte| byte.is_ascii_uppercase());
+        return if differs { text.to_ascii_lowercase().into() } else { text.into() };
     }
     let folded: String = caseless::default_case_fold_str(&text.nfkc().collect::<String>());
     folded.nfkc().collect()

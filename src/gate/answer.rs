@@ -4,7 +4,8 @@
 //! the gateway remove them: what a client sent under these names never passes. Texts for people outside say nothing
 //! but yes or no; the reason goes to the gateway, in headers that its configuration keeps to itself.
 
-use crate::authz::PersonName;
+use super::credentials::{CallerSource, Manner};
+use crate::authz::{DecisionId, PersonName, Schemes};
 use crate::domain::{Decision, Reason, Verdict};
 use crate::http::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use crate::http::{Refusal, Response, StatusCode, respond};
@@ -34,9 +35,11 @@ pub struct Judged {
     /// The decision.
     pub decision: Decision,
     /// Its id.
-    pub id: String,
-    /// Who asked, where the credential names somebody.
+    pub id: DecisionId,
+    /// Whom it judged; nobody where anybody may ask.
     pub person: Option<PersonName>,
+    /// What a caller who proved nothing is asked for ([`challenge`]).
+    pub challenge: &'static str,
 }
 
 impl Judged {
@@ -67,7 +70,7 @@ impl Judged {
         ];
         if let Some(person) = &self.person {
             // A name that a header cannot hold is left out; the id always fits.
-            let fits = HeaderValue::from_str(&person.username).is_ok_and(|value| value.to_str().is_ok());
+            let fits = person.username.bytes().all(|byte| (b' '..=b'~').contains(&byte));
             headers.extend(fits.then_some((USER, &*person.username)));
             headers.push((USER_ID, &*person.id));
         }
@@ -83,8 +86,11 @@ impl Judged {
         }
     }
 
-    /// The headers of a deny: verdict, id and reason, for the gateway.
-    pub fn write_deny(&self, headers: &mut HeaderMap) {
+    /// The headers of a deny: verdict, id and reason, for the gateway; for its client what a 401 asks for.
+    pub fn write_deny(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
+        }
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             headers.insert(HeaderName::from_static(DECISION_ID), id);
         }
@@ -109,11 +115,18 @@ pub fn allowing(judged: &Judged) -> Response {
 
 /// An answer that does not, with a body that tells an outsider nothing.
 pub fn denying(status: StatusCode) -> Response {
-    let mut response = respond(status, "text/plain", body_of(status));
-    if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    respond(status, "text/plain", body_of(status))
+}
+
+/// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1): each scheme that is accepted from the callers of this
+/// gateway. A 401 must name one: `Bearer` where none is.
+pub fn challenge(manner: &Manner, schemes: Schemes) -> &'static str {
+    let basic = schemes.basic && manner.caller.contains(&CallerSource::Authorization);
+    match (schemes.bearer, basic) {
+        (_, false) => "Bearer",
+        (true, true) => "Bearer, Basic realm=\"api\", charset=\"UTF-8\"",
+        (false, true) => "Basic realm=\"api\", charset=\"UTF-8\"",
     }
-    response
 }
 
 /// What an outsider reads.

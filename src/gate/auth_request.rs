@@ -68,7 +68,7 @@ pub fn write(judged: &Judged) -> Response {
         _ => StatusCode::FORBIDDEN,
     };
     let mut response = answer::denying(status);
-    judged.write_deny(response.headers_mut());
+    judged.write_deny(status, response.headers_mut());
     response
 }
 

@@ -7,25 +7,23 @@
 //! Fail-closed: a denied response for everything, a bad message too. A gRPC error would be Envoy's to judge, and an
 //! operator may have told it to let requests pass on errors (`failure_mode_allow`).
 
-use bytes::{BufMut, Bytes, BytesMut};
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue as EnvoyHeader, HeaderValueOption};
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::{
-    AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
-};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+mod message;
+mod writer;
+
+use bytes::Bytes;
 use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
-use envoy_types::pb::google::rpc::Status;
-use prost::Message;
+use envoy_types::pb::google::protobuf::{Struct, Value};
+use prost::Message as _;
+
+pub use message::Check;
 
 use super::answer::{self, Judged};
 use super::credentials::{CallerSource, GateConfig, Manner};
 use super::original::{self, HeaderFault, Original, Vouched};
 use crate::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use crate::http::{Body, Refusal, Request, Response, StatusCode};
+use message::{Attributes, Header, Http};
+use writer::Writer;
 
 /// The method's path.
 pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -33,15 +31,19 @@ pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Where jwt_authn leaves what it has verified.
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
+/// Numbers of `google.rpc.Code`; an allow is the absence of one.
 const OK: i32 = 0;
-const UNAUTHENTICATED: i32 = 16;
-const PERMISSION_DENIED: i32 = 7;
+const UNAUTHENTICATED: u32 = 16;
+const PERMISSION_DENIED: u32 = 7;
+
+/// `HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD`.
+const OVERWRITE: u32 = 2;
 
 /// Reads the message: a flag that says uncompressed, the length, the bytes (gRPC over HTTP/2, Length-Prefixed-Message).
 ///
 /// # Errors
 /// 400 for everything else.
-pub fn parse(request: &Request) -> Result<CheckRequest, Refusal> {
+pub fn parse(request: &Request) -> Result<Check, Refusal> {
     let kind = request.header("content-type").unwrap_or("");
     if kind != "application/grpc" && kind != "application/grpc+proto" {
         return Err(Refusal::bad_request("this is a gRPC method; send `content-type: application/grpc`"));
@@ -54,31 +56,31 @@ pub fn parse(request: &Request) -> Result<CheckRequest, Refusal> {
     if u32::from_be_bytes(*length) as usize != message.len() {
         return Err(Refusal::bad_request("the message's length is not the one it says"));
     }
-    CheckRequest::decode(message).map_err(|_| Refusal::bad_request("the message is not a CheckRequest"))
+    Check::decode(request.body.slice_ref(message))
+        .map_err(|_| Refusal::bad_request("the message is not a CheckRequest"))
 }
 
 /// Headers of the HTTP request, from whichever of the two fields Envoy was told to fill.
 ///
 /// # Errors
 /// Names and values that HTTP does not know.
-pub fn headers(check: &CheckRequest) -> Result<HeaderMap, HeaderFault> {
+pub fn headers(check: &Check) -> Result<HeaderMap, HeaderFault> {
     let Some(http) = http(check) else { return Ok(HeaderMap::new()) };
-    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
-        let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
-        (header.key.as_str(), value)
-    });
-    let folded = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let mut headers = HeaderMap::new();
-    for (name, value) in folded.chain(raw).filter(|(name, _)| !name.starts_with(':')) {
-        let unreadable = || HeaderFault::Unreadable(name.to_owned());
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unreadable())?;
-        headers.append(key, HeaderValue::from_bytes(value).map_err(|_| unreadable())?);
+    let raw: &[Header] = http.header_map.as_ref().map_or(&[], |map| &map.headers);
+    let mut headers = HeaderMap::with_capacity(http.headers.len() + raw.len());
+    for Header { key, value, raw_value } in
+        http.headers.iter().chain(raw).filter(|header| !header.key.starts_with(b":"))
+    {
+        let value = if raw_value.is_empty() { value } else { raw_value };
+        let unreadable = || HeaderFault::Unreadable(String::from_utf8_lossy(key).into_owned());
+        let name = HeaderName::from_bytes(key).map_err(|_| unreadable())?;
+        headers.append(name, HeaderValue::from_maybe_shared(value.clone()).map_err(|_| unreadable())?);
     }
     Ok(headers)
 }
 
 /// The claims that jwt_authn has verified, as a JSON object, where this gateway's word counts for them.
-pub fn claims(check: &CheckRequest, manner: &Manner) -> Option<String> {
+pub fn claims(check: &Check, manner: &Manner) -> Option<String> {
     if !manner.caller.contains(&CallerSource::JwtMetadata) {
         return None;
     }
@@ -122,64 +124,81 @@ fn whole(number: f64) -> Option<i64> {
 /// # Errors
 /// No HTTP request in it; a header that occurs twice, has a twin or cannot be read.
 pub fn read<'a>(
-    check: &'a CheckRequest,
+    check: &'a Check,
     headers: &'a HeaderMap,
     claims: Option<&'a str>,
     manner: &Manner,
 ) -> Result<Original<'a>, HeaderFault> {
     let http = http(check).ok_or(HeaderFault::Missing("attributes.request.http"))?;
     original::without_twins(headers.keys().map(HeaderName::as_str), &[], manner)?;
-    let host = if http.host.is_empty() { None } else { Some(original::host(":authority", &http.host)?) };
+    let host = match text(":authority", &http.host)? {
+        "" => None,
+        host => Some(original::host(":authority", host)?),
+    };
     Ok(Original {
-        method: original::method(":method", &http.method)?,
+        method: original::method(":method", text(":method", &http.method)?)?,
         host,
-        path: &http.path,
+        path: text(":path", &http.path)?,
         caller: original::caller(headers, manner, Vouched { principal: principal(check), claims })?,
         request_id: original::request_id(headers),
     })
 }
 
+fn text<'a>(name: &'static str, bytes: &'a [u8]) -> Result<&'a str, HeaderFault> {
+    std::str::from_utf8(bytes).map_err(|_| HeaderFault::Unreadable(name.to_owned()))
+}
+
 /// The name in the client certificate that Envoy has verified.
-fn principal(check: &CheckRequest) -> Option<&str> {
+fn principal(check: &Check) -> Option<&str> {
     let principal = attributes(check)?.source.as_ref()?.principal.as_str();
     (!principal.is_empty()).then_some(principal)
 }
 
-fn attributes(check: &CheckRequest) -> Option<&AttributeContext> {
+fn attributes(check: &Check) -> Option<&Attributes> {
     check.attributes.as_ref()
 }
 
-fn http(check: &CheckRequest) -> Option<&HttpRequest> {
+fn http(check: &Check) -> Option<&Http> {
     attributes(check)?.request.as_ref()?.http.as_ref()
 }
 
 /// Writes the decision; `sent` are the client's headers.
 pub fn write(judged: &Judged, sent: &HeaderMap, config: &GateConfig) -> Response {
-    let response = if judged.permits() { allowed(judged, sent, config) } else { denied_by(judged) };
-    framed(&response)
+    let mut answer = Writer::new();
+    if judged.permits() {
+        allow(&mut answer, judged, sent, config);
+    } else {
+        let status = judged.deny_status();
+        let unproved = status == StatusCode::UNAUTHORIZED;
+        let code = if unproved { UNAUTHENTICATED } else { PERMISSION_DENIED };
+        deny(&mut answer, code, status, unproved.then_some(judged.challenge));
+    }
+    answer.message(DYNAMIC_METADATA, |metadata| describe(metadata, judged));
+    framed(answer)
 }
 
-fn allowed(judged: &Judged, sent: &HeaderMap, config: &GateConfig) -> CheckResponse {
+// Fields of `CheckResponse`.
+const STATUS: u32 = 1;
+const DENIED_RESPONSE: u32 = 2;
+const OK_RESPONSE: u32 = 3;
+const DYNAMIC_METADATA: u32 = 4;
+
+fn allow(answer: &mut Writer, judged: &Judged, sent: &HeaderMap, config: &GateConfig) {
     let identity = judged.identity();
     // Envoy removes after it has set: what is set stays out of the list, since setting overwrites the client's.
     let is_set = |name: &str| identity.iter().any(|(set, _)| *set == name);
-    let of_client = sent.keys().map(HeaderName::as_str).filter(|name| original::folded(name).starts_with("cedargate-"));
+    let of_client = sent.keys().map(HeaderName::as_str).filter(|name| original::is_ours(name));
     let strip = config.strip_headers.iter().map(HeaderName::as_str);
     let remove = of_client.chain(answer::OVERRIDES).chain(strip).filter(|name| !is_set(name));
-    let headers = identity.iter().map(|(name, value)| header(name, value)).collect();
-    let passed =
-        OkHttpResponse { headers, headers_to_remove: remove.map(str::to_owned).collect(), ..OkHttpResponse::default() };
-    CheckResponse {
-        status: Some(Status { code: OK, ..Status::default() }),
-        dynamic_metadata: Some(metadata(judged)),
-        http_response: Some(HttpResponse::OkResponse(passed)),
-    }
-}
-
-fn denied_by(judged: &Judged) -> CheckResponse {
-    let status = judged.deny_status();
-    let code = if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { PERMISSION_DENIED };
-    CheckResponse { dynamic_metadata: Some(metadata(judged)), ..denied(code, status) }
+    answer.message(STATUS, |_ok| ());
+    answer.message(OK_RESPONSE, |passed| {
+        for (name, value) in &identity {
+            header(passed, name, value);
+        }
+        for name in remove {
+            passed.text(5, name);
+        }
+    });
 }
 
 /// Writes what is not a decision.
@@ -190,72 +209,67 @@ pub fn refuse(refusal: &Refusal) -> Response {
         _ => StatusCode::FORBIDDEN,
     };
     // Zero would be an allow; no refusal has it, and none may.
-    let code = if refusal.grpc == OK { PERMISSION_DENIED } else { refusal.grpc };
-    let fields = [("decision", text("deny")), ("reason", text(refusal.code))];
-    framed(&CheckResponse { dynamic_metadata: Some(structure(fields)), ..denied(code, status) })
+    let code = u32::try_from(refusal.grpc).ok().filter(|_| refusal.grpc != OK).unwrap_or(PERMISSION_DENIED);
+    let mut answer = Writer::new();
+    deny(&mut answer, code, status, None);
+    answer.message(DYNAMIC_METADATA, |metadata| {
+        metadata.text_entry("decision", "deny");
+        metadata.text_entry("reason", refusal.code);
+    });
+    framed(answer)
 }
 
-fn denied(code: i32, status: StatusCode) -> CheckResponse {
-    let mut headers = vec![header("cache-control", "no-store"), header("content-type", "text/plain")];
-    if status == StatusCode::UNAUTHORIZED {
-        headers.push(header("www-authenticate", "Bearer"));
-    }
-    let refused = DeniedHttpResponse {
-        status: Some(HttpStatus { code: i32::from(status.as_u16()) }),
-        headers,
-        body: answer::body_of(status).to_owned(),
-    };
-    CheckResponse {
-        status: Some(Status { code, ..Status::default() }),
-        dynamic_metadata: None,
-        http_response: Some(HttpResponse::DeniedResponse(refused)),
-    }
+fn deny(answer: &mut Writer, code: u32, status: StatusCode, challenge: Option<&str>) {
+    answer.message(STATUS, |status| status.number(1, code));
+    answer.message(DENIED_RESPONSE, |denied| {
+        denied.message(1, |http| http.number(1, u32::from(status.as_u16())));
+        header(denied, "cache-control", "no-store");
+        header(denied, "content-type", "text/plain");
+        if let Some(challenge) = challenge {
+            header(denied, "www-authenticate", challenge);
+        }
+        denied.text(3, answer::body_of(status));
+    });
 }
 
 /// Set, whatever the client sent under this name: so older Envoys read the absence of `append`, newer ones `append_action`.
-fn header(name: &str, value: &str) -> HeaderValueOption {
-    HeaderValueOption {
-        header: Some(EnvoyHeader { key: name.to_owned(), value: value.to_owned(), raw_value: Vec::new() }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-        ..HeaderValueOption::default()
+fn header(response: &mut Writer, name: &str, value: &str) {
+    response.message(2, |option| {
+        option.message(1, |header| {
+            header.text(1, name);
+            header.text(2, value);
+        });
+        option.number(3, OVERWRITE);
+    });
+}
+
+fn describe(metadata: &mut Writer, judged: &Judged) {
+    let decision = &judged.decision;
+    metadata.text_entry("decision", answer::verdict_name(decision.verdict()));
+    metadata.text_entry("decision_id", &judged.id);
+    metadata.text_entry("reason", decision.reason.code());
+    metadata.entry("policies", |value| {
+        value.message(6, |list| {
+            for policy in &*decision.policies {
+                list.message(1, |value| value.text(3, policy));
+            }
+        });
+    });
+    metadata.text_entry("revision", &decision.revision.to_string());
+    metadata.text_entry("bundle", &decision.bundle);
+    if let Some(action) = &decision.action {
+        metadata.text_entry("action", action);
+    }
+    if let Some(person) = &judged.person {
+        metadata.text_entry("user", &person.username);
     }
 }
 
-fn metadata(judged: &Judged) -> Struct {
-    let decision = &judged.decision;
-    let policies = decision.policies.iter().map(|policy| text(policy)).collect();
-    let mut fields = vec![
-        ("decision", text(answer::verdict_name(decision.verdict()))),
-        ("decision_id", text(&judged.id)),
-        ("reason", text(decision.reason.code())),
-        ("policies", Value { kind: Some(Kind::ListValue(ListValue { values: policies })) }),
-        ("revision", text(&decision.revision.to_string())),
-        ("bundle", text(&decision.bundle)),
-    ];
-    fields.extend(decision.action.as_ref().map(|action| ("action", text(action))));
-    fields.extend(judged.person.as_ref().map(|person| ("user", text(&person.username))));
-    structure(fields)
-}
-
-fn structure(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Struct {
-    Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
-}
-
-fn text(text: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(text.to_owned())) }
-}
-
 /// An answer whose call went well; what was decided stands in the message.
-fn framed(message: &CheckResponse) -> Response {
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(5 + length);
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    // A growing buffer takes every message.
-    let _always_fits = message.encode(&mut bytes);
-    let mut trailers = HeaderMap::new();
+fn framed(message: Writer) -> Response {
+    let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
-    let mut response = Response::new(Body::with_trailers(Bytes::from(bytes), trailers));
+    let mut response = Response::new(Body::with_trailers(Bytes::from(message.finish()), trailers));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

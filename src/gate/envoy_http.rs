@@ -47,8 +47,9 @@ pub fn write(judged: &Judged, config: &GateConfig) -> Response {
         }
         return response;
     }
-    let mut response = answer::denying(judged.deny_status());
-    judged.write_deny(response.headers_mut());
+    let status = judged.deny_status();
+    let mut response = answer::denying(status);
+    judged.write_deny(status, response.headers_mut());
     response
 }
 

@@ -119,7 +119,8 @@ fn render(explained: &Explained) -> Value {
 }
 
 fn steps(steps: &[Step]) -> Value {
-    steps.iter().map(|step| json!({"what": step.what, "by": step.by})).collect()
+    let show = |step: &Step| json!({"what": step.what, "by": step.by, "administrators": step.administrators});
+    steps.iter().map(show).collect()
 }
 
 /// The policies that say most first: forbids that spoke or erred, permits that spoke, the nearest ones, the rest.

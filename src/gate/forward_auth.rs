@@ -36,8 +36,9 @@ pub fn write(judged: &Judged) -> Response {
     if judged.permits() {
         return answer::allowing(judged);
     }
-    let mut response = answer::denying(judged.deny_status());
-    judged.write_deny(response.headers_mut());
+    let status = judged.deny_status();
+    let mut response = answer::denying(status);
+    judged.write_deny(status, response.headers_mut());
     response
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -24,6 +24,8 @@ use crate::token::Basic;
 pub const LARGEST_BATCH: usize = 1000;
 /// Questions of a batch that are answered in one go, before others on the same thread have their turn.
 const IN_ONE_GO: usize = 16;
+/// Room for an answer of usual length, in bytes.
+const USUAL_ANSWER: usize = 640;
 /// Different passwords that are compared for one batch.
 const MOST_PASSWORDS: usize = 8;
 
@@ -99,7 +101,8 @@ struct DecisionBody<'a> {
     action: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<ResourceAnswer<'a>>,
-    revision: String,
+    #[serde(serialize_with = "display")]
+    revision: Revision,
     bundle: &'a str,
     id: &'a str,
 }
@@ -175,29 +178,29 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
     gate.catch_up(wanted).await;
     prepare_all(gate, request, &defaults, &questions).await;
     let view = gate.authz.view();
-    let decide = |body: &QuestionBody<'_>| -> Result<String, Refusal> {
+    let decide = |body: &QuestionBody<'_>| -> Result<Vec<u8>, Refusal> {
         let own = members(body.context)?;
         let context = context(own.as_ref(), defaults.context);
         let question = question(body, &defaults, &context)?;
         let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
         to_json(&decision, &gate.authz.decision_id())
     };
-    let mut out = String::with_capacity(64 + questions.len() * 320);
-    out.push_str("{\"decisions\":[");
+    let mut out = Vec::with_capacity(64 + questions.len() * USUAL_ANSWER);
+    out.extend_from_slice(b"{\"decisions\":[");
     for (at, question) in questions.iter().enumerate() {
         pause(at).await;
         if at > 0 {
-            out.push(',');
+            out.push(b',');
         }
         match question.as_ref().map_err(Clone::clone).and_then(decide) {
-            Ok(text) => out.push_str(&text),
+            Ok(text) => out.extend_from_slice(&text),
             Err(refusal) => {
                 let error = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message}});
-                out.push_str(&error.to_string());
+                out.extend_from_slice(error.to_string().as_bytes());
             }
         }
     }
-    out.push_str("]}");
+    out.extend_from_slice(b"]}");
     Ok(respond(StatusCode::OK, "application/json", out))
 }
 
@@ -312,16 +315,22 @@ fn context(own: Option<&Members>, default: Option<&Members>) -> Vec<(String, Con
     all.filter_map(|(key, value)| Some((key.clone(), json::value_of(value)?))).collect()
 }
 
-fn to_json(decision: &Decision, id: &str) -> Result<String, Refusal> {
+fn to_json(decision: &Decision, id: &str) -> Result<Vec<u8>, Refusal> {
     let body = DecisionBody {
         decision: verdict_name(decision.verdict()),
         reason: ReasonBody { code: decision.reason.code(), message: &decision.message },
         policies: &decision.policies,
         action: decision.action.as_deref(),
         resource: decision.resource.as_ref().map(|resource| ResourceAnswer { kind: &resource.kind, id: &resource.id }),
-        revision: decision.revision.to_string(),
+        revision: decision.revision,
         bundle: &decision.bundle,
         id,
     };
-    serde_json::to_string(&body).map_err(|_| Refusal::internal("the decision could not be written"))
+    let mut text = Vec::with_capacity(USUAL_ANSWER);
+    serde_json::to_writer(&mut text, &body).map_err(|_| Refusal::internal("the decision could not be written"))?;
+    Ok(text)
+}
+
+fn display<S: Serializer>(value: &Revision, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }

@@ -91,7 +91,7 @@ pub fn write(asks: &Asks<'_>, judged: &Judged) -> Response {
         headers.push((answer::DECISION_ID, &judged.id));
         let status = judged.deny_status();
         if status == StatusCode::UNAUTHORIZED {
-            headers.push((WWW_AUTHENTICATE.as_str(), "Bearer"));
+            headers.push((WWW_AUTHENTICATE.as_str(), judged.challenge));
         }
         Answer { headers: headers_of(&headers), ..Answer::deny(status, &[asks.by]) }
     };

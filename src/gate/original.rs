@@ -130,6 +130,14 @@ pub fn folded(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
+/// Whether a service may take it for one of ours: `cedargate` and then anything that [`folded`] makes a hyphen.
+pub fn is_ours(name: &str) -> bool {
+    let parts = name.as_bytes().split_first_chunk::<9>();
+    parts.is_some_and(|(word, rest)| {
+        word.eq_ignore_ascii_case(b"cedargate") && rest.first().is_some_and(|next| !next.is_ascii_alphanumeric())
+    })
+}
+
 /// Whether only letters, digits and hyphens stand in it, as in every name that people use.
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -224,6 +232,16 @@ mod tests {
         }
         for other in ["x_other", "x-forwarded-uri", "x-user", "cookie", "x-forwarded_for"] {
             assert_eq!(check(other), Ok(()), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_of_ours_are_known_in_every_spelling() {
+        for name in ["cedargate-user", "Cedargate-X", "cedargate_user", "cedargate.user", "cedargate-"] {
+            assert!(is_ours(name) && folded(name).starts_with("cedargate-"), "{name}");
+        }
+        for name in ["cedargate", "cedargates-user", "cedargat-user", "x-cedargate-user", ""] {
+            assert!(!is_ours(name) && !folded(name).starts_with("cedargate-"), "{name}");
         }
     }
 

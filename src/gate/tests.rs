@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::credentials::CallerSource;
 use super::*;
-use crate::authz::PersonName;
+use crate::authz::{PersonName, Schemes};
 use crate::domain::{Reason, Revision, Subject};
 use crate::http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -27,7 +27,25 @@ fn judged(reason: Reason) -> Judged {
         bundle: "b3".into(),
     };
     let person = Some(PersonName { username: "jdoe".into(), id: "00000000-0000-7000-8000-000000000000".into() });
-    Judged { decision, id: "01890000-0000-7000-8000-000000000000".into(), person }
+    let challenge = "Bearer";
+    Judged { decision, id: uuid::Uuid::nil().into(), person, challenge }
+}
+
+#[test]
+fn a_401_names_each_scheme_that_is_accepted() {
+    let by_header = Manner { caller: vec![CallerSource::Principal], ..Manner::default() };
+    let challenge = |manner: &Manner, bearer, basic| answer::challenge(manner, Schemes { bearer, basic });
+    let plain = Manner::default();
+    assert_eq!(challenge(&plain, true, true), "Bearer, Basic realm=\"api\", charset=\"UTF-8\"");
+    assert_eq!(challenge(&plain, false, true), "Basic realm=\"api\", charset=\"UTF-8\"");
+    assert_eq!((challenge(&plain, true, false), challenge(&plain, false, false)), ("Bearer", "Bearer"));
+    assert_eq!(challenge(&by_header, false, true), "Bearer", "nobody's password is looked at");
+    let judged = Judged { challenge: challenge(&plain, true, true), ..judged(Reason::Unauthenticated) };
+    let config = GateConfig::default();
+    for response in [forward_auth::write(&judged), auth_request::write(&judged), envoy_http::write(&judged, &config)] {
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()["www-authenticate"], judged.challenge);
+    }
 }
 
 fn refusals() -> Vec<Refusal> {
@@ -192,7 +210,11 @@ fn auth_request_takes_a_path_or_an_address_that_agree() {
     }
 }
 
-fn check(principal: &str, jwt: &[(&str, Struct)]) -> CheckRequest {
+fn check(principal: &str, jwt: &[(&str, Struct)]) -> envoy_grpc::Check {
+    envoy_grpc::Check::decode(check_request(principal, jwt).encode_to_vec().as_slice()).unwrap()
+}
+
+fn check_request(principal: &str, jwt: &[(&str, Struct)]) -> CheckRequest {
     let http = HttpRequest { method: "GET".into(), path: "/a".into(), host: "h".into(), ..HttpRequest::default() };
     let wrap = |payload: &Struct| Value { kind: Some(Kind::StructValue(payload.clone())) };
     let fields = jwt.iter().map(|(name, payload)| ((*name).to_owned(), wrap(payload))).collect();
@@ -214,7 +236,7 @@ fn payload(fields: &[(&str, Kind)]) -> Struct {
 #[test]
 fn envoys_word_for_a_caller_counts_where_the_credential_says_so() {
     let token = payload(&[("iss", Kind::StringValue("i".into())), ("exp", Kind::NumberValue(1_800_000_000.0))]);
-    let by = |caller: &[CallerSource], check: &CheckRequest| {
+    let by = |caller: &[CallerSource], check: &envoy_grpc::Check| {
         let manner = Manner { caller: caller.to_vec(), ..Manner::default() };
         let (headers, claims) = (envoy_grpc::headers(check).unwrap(), envoy_grpc::claims(check, &manner));
         match envoy_grpc::read(check, &headers, claims.as_deref(), &manner).unwrap().caller {
@@ -245,7 +267,7 @@ fn only_a_whole_uncompressed_message_is_read() {
         request.body = [&[flag], &length[..], message].concat().into();
         envoy_grpc::parse(&request)
     };
-    let message = check("p", &[]).encode_to_vec();
+    let message = check_request("p", &[]).encode_to_vec();
     let grpc = "application/grpc";
     assert_eq!(framed(0, message.len(), &message, grpc).unwrap(), check("p", &[]));
     assert!(framed(0, message.len(), &message, "application/grpc+proto").is_ok());

@@ -38,4 +38,6 @@ pub struct ClientCertificate {
     /// The subject as RFC 4514 writes it, such as `CN=gateway,O=Example`; empty where there is none or
     /// where it holds what cannot be written.
     pub subject: String,
+    /// The last moment of its validity, in milliseconds since 1970. A request that comes later is refused.
+    pub not_after: i64,
 }

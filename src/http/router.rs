@@ -20,6 +20,8 @@ use super::{Answer, BodyReader, Handler, Method, NowHandler, Refusal, Request, R
 pub enum Handling {
     /// At once, on the connection's own task.
     Now(NowHandler),
+    /// By a future on the connection's own task, which ends with the client's patience: for work without effects.
+    Here(Handler),
     /// By a future, on a task of its own.
     Later(Handler),
     /// By a future that reads the body piece by piece.
@@ -47,6 +49,14 @@ impl From<StreamHandler> for Handling {
 /// A handler that never waits, from a closure.
 pub fn now(handler: impl Fn(Request) -> Response + Send + Sync + 'static) -> Handling {
     Handling::Now(Arc::new(handler))
+}
+
+/// A handler on the connection's own task, from a closure that gives a future.
+pub fn here<F>(handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Handling
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    Handling::Here(Arc::new(move |request| -> Answer { Box::pin(handler(request)) }))
 }
 
 /// A handler from a closure that gives a future (`later(move |request| create(state.clone(), request))`).

@@ -6,17 +6,20 @@
 
 mod certificate;
 mod limits;
+mod receive;
 mod service;
 mod socket;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transport;
+mod vitals;
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -35,9 +38,12 @@ use super::{Peer, PeerProcess, RouteTable};
 use crate::clock::Sources;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
+use receive::Tally;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
-use transport::{Crowd, Guarded, Vitals};
+use target::Watched;
+use transport::{Crowd, Guarded};
+use vitals::Vitals;
 
 /// How long the accept loop rests after an error of the machine (no file descriptor left): first and at most.
 const REST: Duration = Duration::from_millis(20);
@@ -115,8 +121,7 @@ impl Shared {
         let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
         let Service { table, limits, metrics, sources, request_ids } = service;
         let ids = service::Ids::new(&sources);
-        let body_memory = AtomicU64::new(0);
-        let listener = Listener { table, limits, metrics, ids, request_ids, body_memory };
+        let listener = Listener { table, limits, metrics, ids, request_ids, bodies: Tally::default() };
         let crowd = Crowd { permits, refused: AtomicBool::new(false) };
         Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd), tls }
     }
@@ -209,7 +214,8 @@ async fn converse<S>(
     let plain = shared.tls.is_none();
     let guarded =
         Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&metrics), Arc::clone(&shared.crowd), plain);
-    let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, _alive: alive };
+    let bodies = Tally::default();
+    let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, bodies, _alive: alive };
     match &shared.tls {
         None => talk(guarded, connection(Arc::new(peer)), &shared, &mut phases).await,
         Some(tls) => {
@@ -242,8 +248,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = Arc::clone(&connection.listener.metrics);
+    let vitals = Arc::clone(&connection.vitals);
     let connection = Arc::new(connection);
+    let certificate_ends = certificate_ends(connection.certificate_lasts());
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
+    let stream = Watched::new(stream, vitals);
     let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
 
@@ -251,6 +260,7 @@ where
         biased;
         outcome = conversation.as_mut() => Some(outcome),
         _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
+        () = certificate_ends => None,
     };
     let outcome = match outcome {
         Some(outcome) => Some(outcome),
@@ -268,5 +278,13 @@ where
         // Whatever goes wrong on a connection is the other side's doing or has been counted already.
         Some(Err(cause)) => tracing::debug!(listener = metrics.name(), %cause, "connection ended early"),
         None => metrics.cut(Cut::Drain),
+    }
+}
+
+/// Ends with the client's certificate, so that the client connects again with its next one; never where it has none.
+async fn certificate_ends(lasts: Option<Duration>) {
+    match lasts {
+        Some(lasts) => tokio::time::sleep(lasts).await,
+        None => std::future::pending().await,
     }
 }

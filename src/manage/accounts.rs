@@ -101,12 +101,17 @@ pub(super) async fn list(manage: Arc<Manage>, request: Request) -> Result<Respon
 /// `GET products`: the one table of names.
 pub(super) async fn products(manage: Arc<Manage>, request: Request) -> Result<Response, Refusal> {
     Parameters::read(&request, &[])?;
-    let products: Vec<Value> = (manage.catalogue)()
-        .products
-        .iter()
-        .map(|(name, description)| json!({"name": name, "description": description}))
-        .collect();
-    Ok(http::json(StatusCode::OK, &json!({"products": products})))
+    Ok(http::json(StatusCode::OK, &json!({"products": named(&(manage.catalogue)().products)})))
+}
+
+/// `GET roles`: the names that may be given.
+pub(super) async fn roles(manage: Arc<Manage>, request: Request) -> Result<Response, Refusal> {
+    Parameters::read(&request, &[])?;
+    Ok(http::json(StatusCode::OK, &json!({"roles": named(&(manage.catalogue)().roles)})))
+}
+
+fn named(names: &[(String, String)]) -> Vec<Value> {
+    names.iter().map(|(name, description)| json!({"name": name, "description": description})).collect()
 }
 
 /// The names in order and each once; refuses one that the table does not have.

@@ -177,7 +177,9 @@ pub(super) async fn create_token(manage: Arc<Manage>, request: Request) -> Resul
     for _ in 0..ATTEMPTS {
         let (record, mut connection) = find(&manage, request.parameter("id")).await?;
         let token = connection.add_token(&manage.sources, expires).map_err(faulty)?;
-        match manage.commit(vec![replace(&record, &connection)?]).await {
+        let mut steps = vec![replace(&record, &connection)?];
+        steps.extend(manage.scim.forget_ended_tokens(&connection).await.map_err(scim_refused)?);
+        match manage.commit(steps).await {
             Ok(revision) => {
                 let created = respond::rfc3339(now);
                 let expires = expires.map(respond::rfc3339);

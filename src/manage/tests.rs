@@ -112,7 +112,7 @@ impl House {
         };
         match found.handling {
             Handling::Now(handler) => handler(request(body)),
-            Handling::Later(handler) => handler(request(body)).await,
+            Handling::Here(handler) | Handling::Later(handler) => handler(request(body)).await,
             Handling::Stream(handler) => handler(request(Bytes::new()), BodyReader::from_bytes(body)).await,
         }
     }

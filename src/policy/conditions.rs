@@ -5,6 +5,7 @@ use cedar_policy::{Policy, PolicyId};
 use serde_json::{Value, json};
 
 use super::analysis::{is_attribute, password_age};
+use super::explain::{Own, own_changes, own_parent};
 
 /// What a condition asks for, as far as somebody could change it. The order is that of the effort.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,10 @@ pub enum Piece {
     Level(String),
     /// That no role is assigned at all.
     NoRole,
+    /// A change of an entity of the bundle's own.
+    Own(Own),
+    /// That a condition holds, in its own words, where no change is known that makes it hold.
+    Assumed(String),
     /// What the request itself says.
     Request,
     /// Nothing that a change of rights would bring about.
@@ -70,6 +75,8 @@ pub(super) struct Condition {
     pub(super) piece: Piece,
     /// Whether the condition wants the piece there, or away.
     pub(super) wanted: bool,
+    /// Changes of entities of the bundle's own: made, the condition holds, or (where `false`) does not.
+    pub(super) own: Vec<(Own, bool)>,
 }
 
 impl Condition {
@@ -111,8 +118,10 @@ impl Condition {
             (operator, _, Some(within)) => format!("{variable} {operator} {}", shown(within)),
             (_, _, None) => return None,
         };
+        let joined = within.as_ref().filter(|_| scope.get("in").is_some() || scope.get("op") == Some(&json!("in")));
+        let own = joined.and_then(|named| own_parent(variable, &shown(named))).map(|own| (own, true));
         let piece = within.filter(|_| variable == "principal").map_or(Piece::Unchangeable, parent);
-        Some(Self { probe, text, clause: Clause::Scope, piece, wanted: true })
+        Some(Self { probe, text, clause: Clause::Scope, piece, wanted: true, own: own.into_iter().collect() })
     }
 
     fn clause(body: &Value, unless: bool) -> Option<Self> {
@@ -125,7 +134,8 @@ impl Condition {
         let clause = if unless { Clause::Unless } else { Clause::When };
         let text = text_of(&probe("when")?);
         let probe = if unless { probe("unless") } else { probe("when") }?;
-        Some(Self { probe, text, clause, piece, wanted: present != unless })
+        let own = own_changes(body).into_iter().map(|(own, present)| (own, present != unless)).collect();
+        Some(Self { probe, text, clause, piece, wanted: present != unless, own })
     }
 
     /// The probe under a name.
@@ -149,6 +159,13 @@ fn split<'a>(body: &'a Value, operator: &str, into: &mut Vec<&'a Value>) {
         }
         None => into.push(body),
     }
+}
+
+/// An expression in Cedar's words, in one line; `None` where Cedar does not read it back.
+pub(super) fn text_of_body(body: &Value) -> Option<String> {
+    let mut policy = skeleton();
+    *policy.get_mut("conditions")? = json!([{"kind": "when", "body": body}]);
+    Some(text_of(&Policy::from_json(None, policy).ok()?)).filter(|text| !text.is_empty())
 }
 
 /// The condition between the braces, in one line.

@@ -1,7 +1,7 @@
 //! What the TOML files of a bundle declare: roles and products (`catalogue.toml`), and actions with their
 //! groups and routes (`routes/*.toml`). Reads text, answers values or diagnostics with their lines.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -20,12 +20,22 @@ pub struct Named {
     /// What it means.
     #[serde(default)]
     pub description: String,
+    /// Why no policy names it, where none shall.
+    #[serde(default)]
+    pub unused: Option<String>,
 }
+
+/// Where in a file of routes a word about all of them stands.
+pub(super) const WHOLE_FILE: usize = usize::MAX;
 
 /// Roles and products, named once.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
+    /// The action by which people are changed: whom the policies let do it to somebody may grant what that person
+    /// lacks. Explanations name them.
+    #[serde(default)]
+    pub changes_people: Option<String>,
     /// Roles that people may hold.
     #[serde(default, rename = "role")]
     pub roles: Vec<Named>,
@@ -62,6 +72,8 @@ pub struct Declarations {
     pub actions: Vec<ActionDeclaration>,
     /// Endpoints in the order of the files.
     pub endpoints: Vec<Endpoint>,
+    /// Routes that nobody shall reach, by file and place; `WHOLE_FILE` for all of a file.
+    pub uncovered: BTreeSet<(String, usize)>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +85,7 @@ struct RouteFile {
     hosts: Vec<String>,
     #[serde(default)]
     base_paths: Vec<String>,
+    uncovered: Option<String>,
     #[serde(default, rename = "route")]
     routes: Vec<Spanned<Route>>,
     #[serde(default, rename = "action")]
@@ -92,6 +105,7 @@ struct Route {
     resource: Option<String>,
     #[serde(default)]
     anonymous: bool,
+    uncovered: Option<String>,
     #[serde(default, rename = "note")]
     _note: String,
 }
@@ -156,6 +170,14 @@ impl Declarations {
                 Err(error) => faults.push(Diagnostic::toml(file, text, &error)),
             }
         }
+        if let Some(name) = &all.catalogue.changes_people
+            && faults.is_empty()
+            && !all.actions.iter().any(|action| action.name == *name)
+        {
+            let message = format!("`changes_people` names `{name}`, which is no action of the routes");
+            let help = "name the action that changes a person, or leave the line out";
+            faults.push(Diagnostic::near("catalogue.toml", text, name, &message).with_help(help));
+        }
         if all.directory_provides() {
             for endpoint in &mut all.endpoints {
                 if let Target::Entity(kind) = &endpoint.target {
@@ -183,9 +205,11 @@ impl Declarations {
             }
             true
         };
+        self.uncovered.extend(routes.uncovered.map(|_why| (file.to_owned(), WHOLE_FILE)));
         for spanned in routes.routes {
             let at = spanned.span().start;
-            let route = spanned.into_inner();
+            let mut route = spanned.into_inner();
+            self.uncovered.extend(route.uncovered.take().map(|_why| (file.to_owned(), at)));
             let own = self.actions.iter().position(|action| action.own && action.name == route.action);
             let target = match self.target(&route, own) {
                 Ok(target) => target,
@@ -275,7 +299,7 @@ impl Declarations {
             }
         }
         let generated = self.actions.iter().filter(|action| !action.own);
-        let groups: std::collections::BTreeSet<&String> = generated.flat_map(|action| &action.groups).collect();
+        let groups: BTreeSet<&String> = generated.flat_map(|action| &action.groups).collect();
         for group in groups {
             let _ = writeln!(text, "action {};", quoted(group));
         }

@@ -4,21 +4,24 @@
 //! Nothing here is guessed. Conditions are evaluated by Cedar one by one, and a change is only told after the
 //! outcome under it has been evaluated. Costs far more than a decision; never on the way of one.
 
+mod nearest;
+mod own;
 mod steps;
 
 use std::sync::Arc;
 
-use cedar_policy::{ActionConstraint, Authorizer, Effect, PolicySet, ResourceConstraint};
+use cedar_policy::{ActionConstraint, Authorizer, Effect, Entities, PolicySet, Request, ResourceConstraint};
 
 use super::action::Action;
 use super::conditions::{Clause, Condition, Piece};
 use super::engine::{Evaluation, PolicyFailure};
-use super::entities::Facts;
+use super::entities::{Asker, Facts, ResourceFacts};
 use super::load::Bundle;
 use super::policies::Loaded;
 use crate::domain::{ContextValue, Reason};
-use steps::{apply, apply_all, effort, step};
 
+pub use own::{Change, Own, Side};
+pub(super) use own::{of as own_changes, of_scope as own_parent};
 pub use steps::Step;
 
 /// How a condition stands.
@@ -59,6 +62,8 @@ pub struct Seen {
     pub piece: Piece,
     /// Whether it wants the piece there, or away.
     pub wanted: bool,
+    /// Changes of entities of the bundle's own that decide on it: made, it holds, or (where `false`) does not.
+    pub own: Vec<(Own, bool)>,
 }
 
 /// What a policy did.
@@ -107,19 +112,30 @@ pub struct Explanation {
     pub reason: Reason,
     /// Every policy that the action can meet, in the order of the files.
     pub policies: Vec<Considered>,
-    /// For a deny: the nearest grants, the nearest first. Each was evaluated and permits.
+    /// For a deny: the nearest grants, the nearest first. Each was evaluated and permits; what a step only assumes
+    /// ([`Piece::Assumed`]) was taken for given.
     pub grants: Vec<Grant>,
     /// For a permit: single changes after which it would be a deny, the easiest first. Each was evaluated.
     pub undone_by: Vec<Step>,
 }
 
-/// The most grants that are told.
-const MOST_GRANTS: usize = 5;
-/// How often a grant is looked at anew, because its own changes woke another condition.
-const ROUNDS: usize = 3;
+/// A group that the person could join, with everything that it brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupFacts<'a> {
+    /// The SCIM id.
+    pub id: &'a str,
+    /// The display name.
+    pub name: &'a str,
+    /// Ids of the groups above it.
+    pub above: Vec<&'a str>,
+    /// Role names, those of the groups above it too.
+    pub roles: Vec<&'a str>,
+    /// Ids of accounts, those of the groups above it too.
+    pub accounts: Vec<&'a str>,
+}
 
 impl Bundle {
-    /// Explains the outcome of an evaluation of the same inputs.
+    /// Explains the outcome of an evaluation of the same inputs. `groups` are those that the person could join.
     ///
     /// # Errors
     /// As [`Bundle::evaluate`].
@@ -129,14 +145,16 @@ impl Bundle {
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
         outcome: &Evaluation,
+        groups: &[GroupFacts<'_>],
     ) -> Result<Explanation, PolicyFailure> {
-        let asking = Asking { bundle: self, action, sent };
-        let policies = asking.consider(facts, outcome)?;
+        let asking = Asking { bundle: self, action, sent, groups };
+        let now = asking.now(facts)?;
+        let policies = asking.consider(&now, Some(outcome))?;
         let (mut grants, mut undone_by) = (Vec::new(), Vec::new());
         if outcome.reason.permits() {
-            undone_by = asking.undoing(facts, &policies)?;
+            undone_by = asking.undoing(&now, &policies)?;
         } else {
-            grants = asking.nearest(facts, &policies)?;
+            grants = asking.nearest(&now, &policies)?;
         }
         Ok(Explanation { reason: outcome.reason, policies, grants, undone_by })
     }
@@ -153,7 +171,7 @@ impl Bundle {
         let mut keys: Vec<&String> = action.shapes.keys().collect();
         keys.sort();
         let _ = write!(text, " {keys:?}");
-        let asking = Asking { bundle: self, action, sent: &[] };
+        let asking = Asking { bundle: self, action, sent: &[], groups: &[] };
         let own = action.uid.to_string();
         for kind in &action.resources {
             let mut policies: Vec<String> = Vec::new();
@@ -180,7 +198,8 @@ impl Bundle {
         sent: &[(String, ContextValue)],
         outcome: &Evaluation,
     ) -> Result<Vec<Considered>, PolicyFailure> {
-        Asking { bundle: self, action, sent }.consider(facts, outcome)
+        let asking = Asking { bundle: self, action, sent, groups: &[] };
+        asking.consider(&asking.now(facts)?, Some(outcome))
     }
 }
 
@@ -189,11 +208,37 @@ struct Asking<'a> {
     bundle: &'a Bundle,
     action: &'a Action,
     sent: &'a [(String, ContextValue)],
+    groups: &'a [GroupFacts<'a>],
+}
+
+/// What the action is asked about: as it is, or after some changes.
+struct World<'a> {
+    facts: Facts<'a>,
+    request: Request,
+    entities: Entities,
+    /// The entities say more than the facts: some of the bundle's own were changed.
+    beyond: bool,
+}
+
+impl World<'_> {
+    /// Whether an entity of the bundle's own asks, or is asked about.
+    const fn has_own(&self) -> bool {
+        self.is_own(Side::Principal) || self.is_own(Side::Resource)
+    }
+
+    const fn is_own(&self, side: Side) -> bool {
+        match side {
+            Side::Principal => matches!(self.facts.principal, Asker::Entity(_)),
+            Side::Resource => matches!(self.facts.resource, ResourceFacts::Entity(_)),
+        }
+    }
 }
 
 impl Asking<'_> {
-    fn permits(&self, facts: &Facts<'_>) -> Result<bool, PolicyFailure> {
-        Ok(self.bundle.evaluate(self.action, facts, self.sent)?.reason.permits())
+    /// As it is.
+    fn now<'f>(&self, facts: &Facts<'f>) -> Result<World<'f>, PolicyFailure> {
+        let (request, entities) = self.bundle.prepare(self.action, facts, self.sent)?;
+        Ok(World { facts: facts.clone(), request, entities, beyond: false })
     }
 
     /// The policies whose scope admits action and resource type, whoever asks.
@@ -216,17 +261,17 @@ impl Asking<'_> {
     }
 
     /// One evaluation of all conditions of all policies, each as a small policy of its own.
-    fn consider(&self, facts: &Facts<'_>, outcome: &Evaluation) -> Result<Vec<Considered>, PolicyFailure> {
+    /// Of a policy that cannot be taken apart only `outcome` knows whether it speaks; without one it counts as erring.
+    fn consider(&self, world: &World<'_>, outcome: Option<&Evaluation>) -> Result<Vec<Considered>, PolicyFailure> {
         let failed = |error: &dyn std::fmt::Display| PolicyFailure::Facts(error.to_string());
-        let concerned = self.concerned(facts.resource.kind());
+        let concerned = self.concerned(world.facts.resource.kind());
         let mut probes = PolicySet::new();
         for (at, loaded) in concerned.iter().enumerate() {
             for (nth, condition) in loaded.conditions().iter().flat_map(|all| all.iter()).enumerate() {
                 probes.add(condition.probe(&format!("{at}.{nth}"))).map_err(|error| failed(&error))?;
             }
         }
-        let (request, entities) = self.bundle.prepare(self.action, facts, self.sent)?;
-        let response = Authorizer::new().is_authorized(&request, &probes, &entities);
+        let response = Authorizer::new().is_authorized(&world.request, &probes, &world.entities);
         let holding: std::collections::HashSet<&str> =
             response.diagnostics().reason().map(AsRef::<str>::as_ref).collect();
         let erring: std::collections::HashMap<&str, String> = (response.diagnostics().errors())
@@ -238,8 +283,12 @@ impl Asking<'_> {
         let see = |(at, loaded): (usize, &&Loaded)| {
             let Some(conditions) = loaded.conditions() else {
                 // Only the whole can be asked.
-                let speaks = outcome.policies.contains(&loaded.id);
-                return considered(loaded, Vec::new(), if speaks { Outcome::Speaks } else { Outcome::Silent });
+                let whole = match outcome.map(|outcome| outcome.policies.contains(&loaded.id)) {
+                    Some(true) => Outcome::Speaks,
+                    Some(false) => Outcome::Silent,
+                    None => Outcome::Errs,
+                };
+                return considered(loaded, Vec::new(), whole);
             };
             let mut seen = Vec::with_capacity(conditions.len());
             let mut overall = Outcome::Speaks;
@@ -262,108 +311,6 @@ impl Asking<'_> {
         };
         Ok(concerned.iter().enumerate().map(see).collect())
     }
-
-    /// Ways to a permit: for each permit its missing conditions, and for each forbid in the way the easiest one to
-    /// take away.
-    fn nearest(&self, facts: &Facts<'_>, policies: &[Considered]) -> Result<Vec<Grant>, PolicyFailure> {
-        let mut grants: Vec<Grant> = Vec::new();
-        for permit in policies.iter().filter(|policy| policy.permits && policy.outcome != Outcome::Errs) {
-            let Some(steps) = self.steps_to(facts, policies, &permit.id)? else { continue };
-            if !grants.iter().any(|known| known.steps == steps) {
-                let (policy, title) = (Arc::clone(&permit.id), Arc::clone(&permit.title));
-                grants.push(Grant { policy, title, steps });
-            }
-        }
-        let effort = |grant: &Grant| -> (usize, Vec<Piece>) {
-            let mut pieces: Vec<Piece> = grant.steps.iter().map(|step| step.piece.clone()).collect();
-            pieces.sort_by(|a, b| b.cmp(a));
-            (pieces.len(), pieces)
-        };
-        grants.sort_by_cached_key(effort);
-        // What asks for more than another one asks for helps nobody.
-        let all = grants.clone();
-        grants.retain(|grant| {
-            !all.iter().any(|other| {
-                other.steps.len() < grant.steps.len() && other.steps.iter().all(|step| grant.steps.contains(step))
-            })
-        });
-        grants.truncate(MOST_GRANTS);
-        Ok(grants)
-    }
-
-    /// What turns the outcome into a permit by this policy, evaluated; `None` where nothing does.
-    fn steps_to(
-        &self,
-        facts: &Facts<'_>,
-        policies: &[Considered],
-        permit: &str,
-    ) -> Result<Option<Vec<Step>>, PolicyFailure> {
-        let mut steps: Vec<Step> = Vec::new();
-        let mut now = policies.to_vec();
-        for _ in 0..ROUNDS {
-            let mut wanted: Vec<Step> = Vec::new();
-            for policy in &now {
-                if *policy.id == *permit {
-                    for condition in policy.conditions.iter().filter(|one| one.state == State::False) {
-                        let Some(step) = step(&condition.piece, condition.wanted, facts) else { return Ok(None) };
-                        wanted.push(step);
-                    }
-                } else if !policy.permits && policy.outcome != Outcome::Silent {
-                    let ways = policy.conditions.iter().filter(|one| one.state == State::True);
-                    let easiest = ways.filter_map(|one| step(&one.piece, !one.wanted, facts)).min_by_key(effort);
-                    let Some(step) = easiest else { return Ok(None) };
-                    wanted.push(step);
-                }
-            }
-            let before = steps.len();
-            for one in wanted {
-                if !steps.contains(&one) {
-                    steps.push(one);
-                }
-            }
-            let Some(changed) = apply_all(facts, &steps) else { return Ok(None) };
-            let outcome = self.bundle.evaluate(self.action, &changed, self.sent)?;
-            if outcome.reason.permits() {
-                steps.sort_by_key(effort);
-                return Ok(Some(steps));
-            }
-            if steps.len() == before {
-                return Ok(None);
-            }
-            now = self.consider(&changed, &outcome)?;
-        }
-        Ok(None)
-    }
-
-    /// Single changes after which the permit is gone.
-    fn undoing(&self, facts: &Facts<'_>, policies: &[Considered]) -> Result<Vec<Step>, PolicyFailure> {
-        let mut tried: Vec<Step> = Vec::new();
-        for policy in policies {
-            let lacking = policy.conditions.iter().filter(|one| one.state != State::True).count();
-            let ways = policy.conditions.iter().filter_map(|one| match (policy.permits, policy.outcome) {
-                (true, Outcome::Speaks) => step(&one.piece, !one.wanted, facts),
-                (false, Outcome::Silent) if lacking == 1 && one.state == State::False => {
-                    step(&one.piece, one.wanted, facts)
-                }
-                (true, Outcome::Silent | Outcome::Errs) | (false, _) => None,
-            });
-            for step in ways {
-                if !tried.contains(&step) {
-                    tried.push(step);
-                }
-            }
-        }
-        let mut undoing = Vec::new();
-        for step in tried {
-            if let Some(changed) = apply(facts, &step)
-                && !self.permits(&changed)?
-            {
-                undoing.push(step);
-            }
-        }
-        undoing.sort_by_key(effort);
-        Ok(undoing)
-    }
 }
 
 fn considered(loaded: &Loaded, conditions: Vec<Seen>, outcome: Outcome) -> Considered {
@@ -384,5 +331,6 @@ fn saw(condition: &Condition, state: State) -> Seen {
         state,
         piece: condition.piece.clone(),
         wanted: condition.wanted,
+        own: condition.own.clone(),
     }
 }

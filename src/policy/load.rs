@@ -1,9 +1,9 @@
 //! Files to [`Bundle`], or every diagnostic at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{PolicySet, Schema, SchemaFragment, ValidationMode, Validator};
+use cedar_policy::{PolicySet, Schema, SchemaFragment, ValidationMode, ValidationWarning, Validator};
 
 use super::Diagnostic;
 use super::action::{Action, Parts, Profiles};
@@ -35,6 +35,10 @@ pub struct Bundle {
     /// The files themselves, for findings.
     pub(super) texts: Files,
     warnings: Vec<Diagnostic>,
+    /// Policies that no request can make speak, by id.
+    pub(super) impossible: Vec<(String, Diagnostic)>,
+    /// Routes that nobody shall reach.
+    pub(super) uncovered: BTreeSet<(String, usize)>,
     pub(super) nouns: Nouns,
     provides: bool,
 }
@@ -68,7 +72,7 @@ impl Bundle {
             faults.retain(|fault| whole || fault.line > 0);
             return Err(in_order(faults));
         };
-        let (errors, warnings) = validate(schema.clone(), &policies, &files);
+        let Validated { errors, warnings, impossible } = validate(schema.clone(), &policies, &files);
         faults.extend(errors);
         let mut declared = Declared::read(&json);
         let contexts = std::mem::take(&mut declared.contexts);
@@ -104,12 +108,14 @@ impl Bundle {
             cases,
             texts: files,
             warnings,
+            impossible,
+            uncovered: declarations.uncovered,
             nouns,
             provides,
         })
     }
 
-    /// What Cedar warns of; a bundle with warnings still serves.
+    /// What Cedar warns of beside policies that are impossible ([`Self::lints`]); a bundle with warnings still serves.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
@@ -143,6 +149,12 @@ impl Bundle {
     #[cfg(test)]
     pub(crate) const fn seed_index_fault(&mut self) {
         self.index.seeded = Some(super::index::SEEDED);
+    }
+
+    /// Builds the index once more, and answers how many policies it holds: what a benchmark measures.
+    pub fn index_anew(&self) -> usize {
+        let _index = Index::new(self.policies.iter().map(|loaded| &loaded.policy));
+        self.policies.len()
     }
 
     /// How many policies there are.
@@ -252,25 +264,37 @@ fn read_schema(
     }
 }
 
-/// Errors and warnings of the strict validation, at level 1: a slice of principal, resource and action provably suffices.
-fn validate(schema: Schema, policies: &Policies, files: &Files) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
-    let of_policies = policies.all.iter().map(|loaded| (&*loaded.id, loaded.file.as_str()));
-    let of_templates = policies.templates.iter().map(|(id, file)| (id.as_str(), file.as_str()));
-    let file_of: HashMap<&str, &str> = of_policies.chain(of_templates).collect();
+/// What the strict validation finds, each said once.
+struct Validated {
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    /// With the policy's id.
+    impossible: Vec<(String, Diagnostic)>,
+}
+
+/// The strict validation, at level 1: a slice of principal, resource and action provably suffices.
+fn validate(schema: Schema, policies: &Policies, files: &Files) -> Validated {
+    let places = policies.files.iter().chain(&policies.templates);
+    let file_of: HashMap<&str, &str> = places.map(|(id, file)| (id.as_str(), file.as_str())).collect();
     let outcome = Validator::new(schema).validate_with_level(&policies.set, ValidationMode::Strict, 1);
     let diagnose = |id: &cedar_policy::PolicyId, problem: &dyn miette::Diagnostic| {
         let file = file_of.get(AsRef::<str>::as_ref(id)).copied().unwrap_or("policies");
         Diagnostic::cedar(file, files.get(file).map_or("", String::as_str), problem)
     };
-    // Each policy is validated for every action that it may meet; one finding is said once.
-    let once = |mut all: Vec<Diagnostic>| {
-        all.sort();
-        all.dedup();
-        all
-    };
+    let (mut warnings, mut impossible) = (Vec::new(), Vec::new());
+    for warning in outcome.validation_warnings() {
+        let finding = diagnose(warning.policy_id(), warning);
+        if let ValidationWarning::ImpossiblePolicy(_) = warning {
+            impossible.push((warning.policy_id().to_string(), finding));
+        } else {
+            warnings.push(finding);
+        }
+    }
+    // Each policy is validated for every action that it may meet.
+    impossible.sort();
+    impossible.dedup();
     let errors = outcome.validation_errors().map(|error| diagnose(error.policy_id(), error)).collect();
-    let warnings = outcome.validation_warnings().map(|warning| diagnose(warning.policy_id(), warning)).collect();
-    (once(errors), once(warnings))
+    Validated { errors: in_order(errors), warnings: in_order(warnings), impossible }
 }
 
 fn in_order(mut faults: Vec<Diagnostic>) -> Vec<Diagnostic> {

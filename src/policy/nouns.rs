@@ -125,6 +125,12 @@ impl Nouns {
         Some(EntityUid::from_type_name_and_id(self.kinds.get(kind)?.name.clone(), EntityId::new(id)))
     }
 
+    /// Whether a question may say this attribute of a type.
+    pub(super) fn is_said(&self, kind: &str, attribute: &str) -> bool {
+        let field = self.kinds.get(kind).and_then(|kind| kind.shape.attributes.get(attribute));
+        field.is_some_and(|field| field.from_request)
+    }
+
     /// The listed entity of a uid.
     pub(super) fn listed(&self, uid: &EntityUid) -> Option<&Entity> {
         self.listed.get(uid)

@@ -3,6 +3,8 @@
 //! A gateway and the service behind it may read one path in two ways. Whatever could be read in two ways
 //! is refused here, so that what was judged is what is served. No URL parser touches a path. Pure.
 
+use std::borrow::Cow;
+
 /// The longest path that is looked at, in bytes, query included.
 pub const LONGEST_PATH: usize = 8 * 1024;
 
@@ -138,8 +140,8 @@ const fn hexadecimal(byte: u8) -> Option<u8> {
 }
 
 /// Decodes the escapes of one segment of a [`CanonicalPath`]; `None` where the bytes are not UTF-8.
-pub fn decode(segment: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+pub fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok()
 }
 
 #[cfg(test)]

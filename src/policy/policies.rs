@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::analysis::{self, Analysis};
 use super::conditions::Condition;
+use super::lint::Lint;
 use super::source::Files;
 use super::{Diagnostic, causes};
 use crate::domain::Reason;
@@ -32,6 +33,8 @@ pub(super) struct Loaded {
     pub(super) advice: Option<Arc<str>>,
     /// What its conditions ask and read.
     pub(super) analysis: Analysis,
+    /// `@accept`: the finding that is meant.
+    pub(super) accepts: Option<Lint>,
     /// The file.
     pub(super) file: String,
     /// The conditions one by one, taken apart when somebody asks.
@@ -55,6 +58,8 @@ pub(super) struct Policies {
     pub(super) set: PolicySet,
     /// Where templates stand: their ids to files.
     pub(super) templates: HashMap<String, String>,
+    /// Where policies stand, also those that are not among `all` since something is wrong with them.
+    pub(super) files: HashMap<String, String>,
 }
 
 /// The file that links templates.
@@ -103,28 +108,34 @@ impl Reading {
         policies.extend(set.templates().map(|template| (number(template.id()), Source::Template(template))));
         policies.sort_by_key(|(number, _)| *number);
         let mut cursor = 0;
-        for (_, policy) in policies {
+        for (number, policy) in policies {
             let words = policy.text();
             let offset = text.get(cursor..).and_then(|rest| rest.find(&words)).map_or(cursor, |at| cursor + at);
             cursor = offset + words.len();
             let here = |message: &str| Diagnostic::at(file, text, offset, message).spanning(words.lines().next());
             let id = match policy.id() {
-                Ok(id) => id,
-                Err(message) => {
-                    self.faults.push(here(&message).with_help("write @id(\"a-name\") above it"));
-                    continue;
+                Ok(id) => match self.seen.insert(id.to_owned(), file.to_owned()) {
+                    None => Ok(id),
+                    Some(before) => {
+                        let message = format!("the policy id `{id}` stands twice (before in {before})");
+                        Err(here(&message).with_help("give each policy an id of its own"))
+                    }
+                },
+                Err(message) => Err(here(&message).with_help("write @id(\"a-name\") above it")),
+            };
+            let id = match id {
+                Ok(id) => id.to_owned(),
+                // Validated all the same, so that whatever else is wrong with it is told in the same run.
+                Err(fault) => {
+                    self.faults.push(fault);
+                    format!("number {} of {file}", number + 1)
                 }
             };
-            if let Some(before) = self.seen.insert(id.to_owned(), file.to_owned()) {
-                let message = format!("the policy id `{id}` stands twice (before in {before})");
-                self.faults.push(here(&message).with_help("give each policy an id of its own"));
-                continue;
-            }
             let taken = match policy {
-                Source::Policy(policy) => self.policy(file, policy, id),
+                Source::Policy(policy) => self.policy(file, policy, &id),
                 Source::Template(template) => {
-                    self.policies.templates.insert(id.to_owned(), file.to_owned());
-                    let added = self.policies.set.add_template(template.new_id(PolicyId::new(id)));
+                    self.policies.templates.insert(id.clone(), file.to_owned());
+                    let added = self.policies.set.add_template(template.new_id(PolicyId::new(&id)));
                     added.map_err(|error| error.to_string())
                 }
             };
@@ -136,9 +147,9 @@ impl Reading {
 
     fn policy(&mut self, file: &str, policy: &Policy, id: &str) -> Result<(), String> {
         let policy = policy.new_id(PolicyId::new(id));
-        let loaded = load(file, &policy, id)?;
-        self.policies.set.add(policy).map_err(|error| error.to_string())?;
-        self.policies.all.push(loaded);
+        self.policies.set.add(policy.clone()).map_err(|error| error.to_string())?;
+        self.policies.files.insert(id.to_owned(), file.to_owned());
+        self.policies.all.push(load(file, &policy, id)?);
         Ok(())
     }
 
@@ -176,8 +187,8 @@ impl Reading {
         let linked = self.policies.set.link(PolicyId::new(&template_id), id.clone(), slots);
         linked.map_err(|error| causes(&error))?;
         let policy = self.policies.set.policy(&id).ok_or("the link was lost")?;
-        let loaded = load(&file, &unlinked(policy)?, &new_id)?;
-        self.policies.all.push(loaded);
+        self.policies.files.insert(new_id.clone(), file.clone());
+        self.policies.all.push(load(&file, &unlinked(policy)?, &new_id)?);
         Ok(())
     }
 }
@@ -241,6 +252,8 @@ fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
     if missing.is_some_and(Reason::permits) {
         return Err(format!("policy `{id}`: `@missing` names what a deny says, so a reason of a deny"));
     }
+    let accepts = policy.annotation("accept").map(Lint::accepted).transpose();
+    let accepts = accepts.map_err(|fault| format!("policy `{id}`: {fault}"))?;
     let text = |key: &str| policy.annotation(key).filter(|text| !text.is_empty()).map(Arc::from);
     let json = policy.to_json().map_err(|error| format!("policy `{id}`: {error}"))?;
     Ok(Loaded {
@@ -252,6 +265,7 @@ fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
         title: text("title"),
         advice: text("advice"),
         analysis: analysis::analyse(policy, &json),
+        accepts,
         file: file.to_owned(),
         conditions: OnceLock::new(),
     })

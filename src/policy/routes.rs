@@ -4,10 +4,12 @@
 //! ids are compared exactly. Two templates that some path fits are listed at load ([`Routes::overlaps`]),
 //! and the same template twice is a fault.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::path::{CanonicalPath, decode};
 
@@ -74,13 +76,13 @@ pub struct Endpoint {
 
 /// An endpoint that a request fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matched {
+pub struct Matched<'p> {
     /// The index of the action.
     pub action: usize,
     /// What it acts on.
     pub target: Target,
     /// The decoded id of the target; empty for [`Target::Organization`].
-    pub id: String,
+    pub id: Cow<'p, str>,
 }
 
 /// Why no endpoint fits.
@@ -95,7 +97,7 @@ pub enum NoRoute {
 #[derive(Debug, Default)]
 struct Node {
     /// Lower-case literal to child.
-    literals: HashMap<Box<str>, usize>,
+    literals: HashMap<Box<[u8]>, usize>,
     parameter: Option<usize>,
     /// The endpoint that ends here, with the depth of its target parameter.
     leaf: Option<Leaf>,
@@ -112,8 +114,12 @@ struct Leaf {
 pub struct Routes {
     endpoints: Vec<Endpoint>,
     nodes: Vec<Node>,
-    roots: HashMap<Box<str>, usize>,
-    hosts: BTreeSet<String>,
+    /// The trie of each method: a handful.
+    roots: Vec<(Box<str>, usize)>,
+    /// Every host that serves an endpoint, sorted; its place is its number.
+    hosts: Vec<String>,
+    /// The hosts of each endpoint, by their numbers.
+    served_by: Vec<Box<[usize]>>,
 }
 
 /// More segments than any template has are not looked at.
@@ -124,8 +130,10 @@ impl Routes {
     pub fn build(endpoints: Vec<Endpoint>) -> Result<Self, Vec<(usize, String)>> {
         let mut routes = Self::default();
         let mut faults = Vec::new();
+        let hosts: BTreeSet<&String> = endpoints.iter().flat_map(|endpoint| &endpoint.hosts).collect();
+        routes.hosts = hosts.into_iter().cloned().collect();
         for (index, endpoint) in endpoints.iter().enumerate() {
-            routes.hosts.extend(endpoint.hosts.iter().cloned());
+            routes.served_by.push(endpoint.hosts.iter().filter_map(|host| routes.host_number(host)).collect());
             for base in &endpoint.base_paths {
                 if let Err(fault) = routes.insert(&endpoints, index, endpoint, base) {
                     faults.push((index, fault));
@@ -148,24 +156,21 @@ impl Routes {
         if let (Some(name), None) = (wanted, target_depth) {
             return Err(here(&format!("the path has no parameter `{name}` for its resource")));
         }
-        let mut node = match self.roots.get(endpoint.method.as_str()) {
-            Some(root) => *root,
-            None => {
-                let root = self.add();
-                self.roots.insert(endpoint.method.as_str().into(), root);
-                root
-            }
-        };
+        let mut node = self.root(&endpoint.method).unwrap_or_else(|| {
+            let root = self.add();
+            self.roots.push((endpoint.method.as_str().into(), root));
+            root
+        });
         for segment in path.segments() {
             let literal = (!segment.starts_with('{')).then(|| segment.to_ascii_lowercase());
             let known = self.nodes.get(node).and_then(|n| match &literal {
-                Some(text) => n.literals.get(text.as_str()).copied(),
+                Some(text) => n.literals.get(text.as_bytes()).copied(),
                 None => n.parameter,
             });
             let child = known.unwrap_or_else(|| self.add());
             if let Some(n) = self.nodes.get_mut(node) {
                 match literal {
-                    Some(text) => drop(n.literals.insert(text.into(), child)),
+                    Some(text) => drop(n.literals.insert(text.into_bytes().into(), child)),
                     None => n.parameter = Some(child),
                 }
             }
@@ -185,6 +190,14 @@ impl Routes {
         self.nodes.len() - 1
     }
 
+    fn root(&self, method: &str) -> Option<usize> {
+        self.roots.iter().find(|(name, _)| &**name == method).map(|(_, root)| *root)
+    }
+
+    fn host_number(&self, host: &str) -> Option<usize> {
+        self.hosts.binary_search_by(|known| known.as_str().cmp(host)).ok()
+    }
+
     /// The endpoints, in the order of the files.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
@@ -192,17 +205,17 @@ impl Routes {
 
     /// Finds the endpoint for a request. A host that the catalogue names restricts the match to its own
     /// endpoints; any other host matches all of them unless `strict_hosts` is set.
-    pub fn find(
+    pub fn find<'p>(
         &self,
         method: &str,
         host: Option<&str>,
-        path: CanonicalPath<'_>,
+        path: CanonicalPath<'p>,
         strict_hosts: bool,
-    ) -> Result<Matched, NoRoute> {
-        let host = host.map(normal_host);
-        let host = match &host {
-            Some(name) if strict_hosts || self.hosts.contains(name.as_str()) => Some(name.as_str()),
-            _ => None,
+    ) -> Result<Matched<'p>, NoRoute> {
+        let host = match host.map(|host| self.host_number(&normal_host(host))) {
+            Some(Some(number)) => Host::Is(number),
+            Some(None) if strict_hosts => Host::Unknown,
+            Some(None) | None => Host::Any,
         };
         let mut segments = [""; DEEPEST];
         let mut count = 0;
@@ -213,13 +226,13 @@ impl Routes {
         }
         let segments = segments.get(..count).unwrap_or_default();
         let search = Search { routes: self, segments, host };
-        if let Some(root) = self.roots.get(method)
-            && let Some(leaf) = search.walk(*root, 0)
+        if let Some(root) = self.root(method)
+            && let Some(leaf) = search.walk(root, 0)
         {
             return search.matched(leaf).ok_or(NoRoute::Path);
         }
         let mut others: Vec<String> = (self.roots.iter())
-            .filter(|(name, root)| &***name != method && search.walk(**root, 0).is_some())
+            .filter(|(name, root)| &**name != method && search.walk(*root, 0).is_some())
             .map(|(name, _)| name.to_string())
             .collect();
         others.sort();
@@ -270,49 +283,79 @@ fn winner<'a>(one: &'a Endpoint, other: &'a Endpoint) -> Option<&'a Endpoint> {
 }
 
 /// Lower case, without port and without a trailing dot.
-fn normal_host(host: &str) -> String {
+fn normal_host(host: &str) -> Cow<'_, str> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => name,
         _ => host,
     };
-    name.trim_end_matches('.').to_ascii_lowercase()
+    let name = name.trim_end_matches('.');
+    if name.bytes().any(|b| b.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
 }
 
-struct Search<'a> {
-    routes: &'a Routes,
-    segments: &'a [&'a str],
-    host: Option<&'a str>,
+/// What the host of a request says about endpoints.
+#[derive(Clone, Copy)]
+enum Host {
+    /// Nothing: any of them may be meant.
+    Any,
+    /// Only those of the host with this number.
+    Is(usize),
+    /// None of them.
+    Unknown,
 }
 
-impl Search<'_> {
+struct Search<'r, 's, 'p> {
+    routes: &'r Routes,
+    segments: &'s [&'p str],
+    host: Host,
+}
+
+impl<'p> Search<'_, '_, 'p> {
     /// Depth first, literal before parameter: the first hit has the leftmost literals.
     fn walk(&self, node: usize, depth: usize) -> Option<Leaf> {
         let node = self.routes.nodes.get(node)?;
         let Some(segment) = self.segments.get(depth) else {
             return node.leaf.filter(|leaf| self.serves(*leaf));
         };
-        let literal = if segment.bytes().any(|b| b.is_ascii_uppercase()) {
-            node.literals.get(segment.to_ascii_lowercase().as_str())
-        } else {
-            node.literals.get(*segment)
-        };
-        literal
-            .and_then(|child| self.walk(*child, depth + 1))
+        node.literal(segment)
+            .and_then(|child| self.walk(child, depth + 1))
             .or_else(|| node.parameter.and_then(|child| self.walk(child, depth + 1)))
     }
 
     fn serves(&self, leaf: Leaf) -> bool {
-        let Some(host) = self.host else { return true };
-        self.routes.endpoints.get(leaf.endpoint).is_some_and(|endpoint| endpoint.hosts.iter().any(|h| h == host))
+        match self.host {
+            Host::Any => true,
+            Host::Is(number) => self.routes.served_by.get(leaf.endpoint).is_some_and(|hosts| hosts.contains(&number)),
+            Host::Unknown => false,
+        }
     }
 
-    fn matched(&self, leaf: Leaf) -> Option<Matched> {
+    fn matched(&self, leaf: Leaf) -> Option<Matched<'p>> {
         let endpoint = self.routes.endpoints.get(leaf.endpoint)?;
         let id = match leaf.target_depth {
             Some(depth) => decode(self.segments.get(depth)?)?,
-            None => String::new(),
+            None => Cow::Borrowed(""),
         };
         Some(Matched { action: endpoint.action, target: endpoint.target.clone(), id })
+    }
+}
+
+impl Node {
+    /// The child of a literal, without case.
+    fn literal(&self, segment: &str) -> Option<usize> {
+        if self.literals.is_empty() {
+            return None;
+        }
+        // Most segments fit here, so that comparing without case takes no memory of its own.
+        let mut buffer = [0; 64];
+        let found = match buffer.get_mut(..segment.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(segment.as_bytes());
+                lower.make_ascii_lowercase();
+                self.literals.get(&*lower)
+            }
+            None => self.literals.get(segment.to_ascii_lowercase().as_bytes()),
+        };
+        found.copied()
     }
 }
 

@@ -77,6 +77,16 @@ impl Window {
 }
 
 impl AlarmRule {
+    /// No alarm is ever raised or waited for.
+    pub fn off() -> Self {
+        Self { count: 0, share_percent: 0, hold: false, ..Self::default() }
+    }
+
+    /// Whether anything raises it.
+    pub const fn is_on(&self) -> bool {
+        self.count > 0 || self.share_percent > 0
+    }
+
     /// Whether so many deactivations, out of so many people (0: nobody looked), are too many.
     pub fn is_crossed(&self, deactivated: u32, people: Option<u64>) -> bool {
         let by_count = self.count > 0 && deactivated >= self.count;
@@ -108,8 +118,8 @@ mod tests {
         for (deactivated, people, crossed) in cases {
             assert_eq!(rule.is_crossed(deactivated, people), crossed, "{deactivated} of {people:?}");
         }
-        let off = AlarmRule { count: 0, share_percent: 0, ..rule };
-        assert!(!off.is_crossed(10_000, Some(10_000)));
+        let off = AlarmRule::off();
+        assert!(!off.is_on() && !off.is_crossed(10_000, Some(10_000)));
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! Each operation goes through the very function that the single request goes through, as a request of its own: there
 //! is one place for what a write means. This file only reads the job, puts ids in the place of `bulkId` references,
-//! and says what became of each operation. An operation waits for those that it refers to, wherever they stand;
-//! operations that refer to each other in a ring answer 409.
+//! and says what became of each operation. An operation waits for those that it refers to, wherever they stand.
+//! Resources that refer to each other in a ring (RFC 7644 section 3.7.1) are made without these references, which are
+//! added when all are there: the ring happens whole, or what was made of it is taken back. A ring of groups by their
+//! members alone answers 409: no group contains itself.
 
 mod job;
 mod references;
+mod rings;
 
 use serde_json::{Value, json};
 
-use self::job::{Item, Job};
+use self::job::{Item, Job, Plan};
 use super::caller::Caller;
 use super::error::ScimError;
 use super::respond::{body, failure};
@@ -50,19 +53,18 @@ impl Scim {
         let plan = job.plan();
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(job.items.len(), || None);
-        let mut errors = 0_u64;
-        for index in plan.order {
-            let fault = plan.faults.get(&index).cloned().or_else(|| job.failed_reference(index, &plan.needs, &done));
-            let outcome = match (fault, job.resolved(index)) {
-                (Some(error), _) => Done::failed(&error, None),
-                (None, Some(item)) => self.run(caller, request, item).await,
-                (None, None) => continue,
-            };
-            errors += u64::from(outcome.error.is_some());
-            job.created(index, &outcome);
-            if let Some(slot) = done.get_mut(index) {
-                *slot = Some(outcome);
+        for &index in &plan.order {
+            if done.get(index).is_none_or(Option::is_some) {
+                continue;
             }
+            match plan.rings.get(index).copied().flatten() {
+                Some(ring) => self.run_ring(caller, request, &mut job, &plan, ring, &mut done).await,
+                None => {
+                    let outcome = self.run_one(caller, request, &mut job, &plan, index, &done).await;
+                    put(&mut done, index, outcome);
+                }
+            }
+            let errors = done.iter().flatten().filter(|done| done.error.is_some()).count() as u64;
             if job.fail_on_errors.is_some_and(|most| errors >= most) {
                 break;
             }
@@ -70,6 +72,90 @@ impl Scim {
         let results = job.items.iter().zip(&done).filter_map(|(item, done)| Some(done.as_ref()?.to_json(item)));
         let results: Vec<Value> = results.collect();
         Ok(body(StatusCode::OK, &json!({"schemas": [RESPONSE_SCHEMA], "Operations": results})))
+    }
+
+    /// One operation in its turn.
+    async fn run_one(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        job: &mut Job,
+        plan: &Plan,
+        index: usize,
+        done: &[Option<Done>],
+    ) -> Done {
+        let fault = plan.faults.get(&index).cloned().or_else(|| job.failed_reference(index, &plan.needs, done));
+        let outcome = match (fault, job.resolved(index)) {
+            (Some(error), _) => Done::failed(&error, None),
+            (None, Some(item)) => self.run(caller, request, item).await,
+            (None, None) => Done::failed(&ScimError::internal("the operation is lost"), None),
+        };
+        job.created(index, &outcome);
+        outcome
+    }
+
+    /// The operations of a ring: each makes its resource without what refers to others of the ring, then that is added.
+    /// Where one fails, what the others made is taken back, and all fail.
+    async fn run_ring(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        job: &mut Job,
+        plan: &Plan,
+        ring: usize,
+        done: &mut [Option<Done>],
+    ) {
+        let in_ring = |index: &&usize| plan.rings.get(**index).copied().flatten() == Some(ring);
+        let members: Vec<usize> = plan.order.iter().filter(in_ring).copied().collect();
+        let mut rest = Vec::new();
+        let mut failed = false;
+        for &index in &members {
+            let taken = job.take_out(index, &members);
+            // An operation that has a fault of its own says it, also when another one failed before.
+            let outcome = match plan.faults.get(&index) {
+                Some(fault) => Done::failed(fault, None),
+                None if failed => continue,
+                None => self.run_one(caller, request, job, plan, index, done).await,
+            };
+            failed |= outcome.error.is_some();
+            rest.extend(outcome.id().map(|id| (index, id.to_owned(), taken)));
+            put(done, index, outcome);
+        }
+        let made: Vec<(usize, String)> = rest.iter().map(|(index, id, _)| (*index, id.clone())).collect();
+        for (index, id, taken) in rest {
+            if failed || taken.is_empty() {
+                continue;
+            }
+            let Some(item) = job.addition(index, &id, taken) else { continue };
+            let added = self.run(caller, request, &item).await;
+            failed = added.error.is_some();
+            if let Some(Some(before)) = done.get_mut(index) {
+                if failed {
+                    *before = added;
+                } else {
+                    before.version = added.version;
+                }
+            }
+        }
+        if !failed {
+            return;
+        }
+        let unwatched = caller.unwatched();
+        for (index, id) in made {
+            if let Some(item) = job.removal(index, &id) {
+                let removed = self.run(&unwatched, request, &item).await;
+                if removed.error.is_some() {
+                    tracing::error!(request = %request.id, "what a failed ring of a bulk request made could not be taken back");
+                }
+            }
+        }
+        for index in members {
+            if done.get(index).and_then(Option::as_ref).is_none_or(|done| done.error.is_none()) {
+                let detail = "another operation of the ring of references that this one is in failed, so that none of \
+                              them happened; correct that one, and send all of them again";
+                put(done, index, Done::failed(&ScimError::conflict(detail), None));
+            }
+        }
     }
 
     /// One operation, as the single request that it stands for.
@@ -133,6 +219,12 @@ impl Scim {
             return Err(ScimError::invalid_syntax("the operation needs `data`: the body of the request"));
         }
         Ok((operation, kind, id.map(str::to_owned)))
+    }
+}
+
+fn put(done: &mut [Option<Done>], index: usize, outcome: Done) {
+    if let Some(slot) = done.get_mut(index) {
+        *slot = Some(outcome);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::alarm::AlarmRule;
 use super::connection::{Connection, Settings, TOKEN_SCOPE, TokenRefused};
 use super::dialect::{Dialect, Patched};
 use super::error::ScimError;
@@ -155,6 +156,13 @@ impl Caller {
         let mut noting = self.clone();
         noting.wall.journal = journal;
         noting
+    }
+
+    /// The same caller, whose deactivations raise no alarm and wait for none: for what the server itself takes back.
+    pub fn unwatched(&self) -> Self {
+        let mut unwatched = self.clone();
+        Arc::make_mut(&mut unwatched.connection).settings.deactivation_alarm = AlarmRule::off();
+        unwatched
     }
 
     /// The id of the token.

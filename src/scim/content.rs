@@ -32,6 +32,8 @@ pub(super) struct Draft<State> {
     pub ignored: Vec<String>,
     /// The password that the writer sent; not yet settled whether it counts.
     pub password: Option<Password>,
+    /// The writer says that the person is inactive, whatever was before.
+    pub says_inactive: bool,
 }
 
 /// States that know `externalId` by connection.
@@ -55,7 +57,13 @@ impl External for GroupState {
 impl<State: External + serde::de::DeserializeOwned> Draft<State> {
     /// From what is stored.
     pub fn read(record: &Record) -> Result<Self, ScimError> {
-        Ok(Self { document: read_document(record)?, state: read_state(record)?, ignored: Vec::new(), password: None })
+        Ok(Self {
+            document: read_document(record)?,
+            state: read_state(record)?,
+            ignored: Vec::new(),
+            password: None,
+            says_inactive: false,
+        })
     }
 }
 

@@ -124,7 +124,7 @@ impl Journal {
             kind: EventKind::Undo,
             at,
             status: 200,
-            rule: AlarmRule { count: 0, share_percent: 0, ..AlarmRule::default() },
+            rule: AlarmRule::off(),
             request: Value::Null,
             marks: Mutex::default(),
             written: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 use super::caller::{Caller, Wall};
 use super::content::{Draft, log_marks, record_after};
 use super::error::ScimError;
-use super::image::{GROUP_EXTENSION, Limits};
+use super::image::{GROUP_EXTENSION, Limits, Mark};
 use super::members::MemberPlan;
 use super::patch::{self, MemberOperation};
 use super::query::{Precondition, Wanted};
@@ -25,6 +25,8 @@ pub(super) struct GroupChange<'a> {
     pub document: &'a (dyn Fn(&mut Draft<GroupState>) -> Result<(), ScimError> + Send + Sync),
     /// In order.
     pub members: &'a [MemberOperation],
+    /// What was asked for and left out.
+    pub passed_over: Vec<Mark>,
 }
 
 impl Scim {
@@ -66,7 +68,7 @@ impl Scim {
             draft.set(resource, &limits.writer);
             Ok(())
         };
-        let change = GroupChange { document: &document, members: &members };
+        let change = GroupChange { document: &document, members: &members, passed_over: Vec::new() };
         let id = request.parameter("id");
         let written = self.change_group(caller.wall(), &limits, id, &precondition, &change).await?;
         let answered = self.answered_group(caller, &written.record, &wanted, Some(written.revision)).await?;
@@ -81,7 +83,7 @@ impl Scim {
         let tolerance = caller.tolerance();
         let operations = patch::parse(&json_body(request)?, &tolerance)?;
         let (operations, members) = patch::split_members(&operations, definition)?;
-        let members = self.passed_over(caller, members).await?;
+        let (members, passed_over) = self.passed_over(caller, members).await?;
         let limits = caller.limits();
         let document = |draft: &mut Draft<GroupState>| {
             if !operations.is_empty() {
@@ -90,7 +92,7 @@ impl Scim {
             }
             Ok(())
         };
-        let change = GroupChange { document: &document, members: &members };
+        let change = GroupChange { document: &document, members: &members, passed_over };
         let id = request.parameter("id");
         let written = self.change_group(caller.wall(), &limits, id, &precondition, &change).await?;
         let without_body = caller.patches_without_body(ResourceKind::Group) && wanted.attributes.is_none();
@@ -194,7 +196,9 @@ impl Scim {
         let plan = self.plan_members(wall, &record, change.members).await?;
         let _alone = if plan.nested.is_empty() { None } else { Some(self.nesting.lock().await) };
         self.check_nesting_of(&record, &plan).await?;
-        let (content, marked) = self.group_content(wall, limits, id, &mut draft).await?;
+        let (content, mut marked) = self.group_content(wall, limits, id, &mut draft).await?;
+        marked.extend(change.passed_over.iter().cloned());
+        wall.journal.mark(&marked);
         self.check_joining(limits, Some(record.number), &draft.state.claims, &plan.add).await?;
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = Vec::new();

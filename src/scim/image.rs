@@ -112,8 +112,9 @@ pub(super) fn user_rights(
     rights.read_level(own.and_then(|own| own.get("administrationLevel")), limits, before);
     rights.read_methods(own.and_then(|own| own.get("accessMethods")));
     rights.read_roles(document.get("roles"), limits, before);
-    rights.read_accounts(account_values(document, USER_EXTENSION), limits, before, accounts);
-    rights.mark_entitlements(document);
+    rights.claims.accounts =
+        rights.read_accounts(own_accounts(document, USER_EXTENSION), limits, &before.accounts, accounts);
+    rights.read_entitlements(document, limits, &before.entitlements, accounts);
     rights
 }
 
@@ -127,7 +128,8 @@ pub(super) fn group_rights(
     let own = document.get(GROUP_EXTENSION);
     let mut rights = Rights::none();
     rights.read_roles(own.and_then(|own| own.get("roles")), limits, before);
-    rights.read_accounts(account_values(document, GROUP_EXTENSION), limits, before, accounts);
+    rights.claims.accounts =
+        rights.read_accounts(own_accounts(document, GROUP_EXTENSION), limits, &before.accounts, accounts);
     rights
 }
 
@@ -155,6 +157,7 @@ pub(super) fn user_image(
         assigned: held && rights.assigned,
         accounts: if held { rights.accounts.clone() } else { Vec::new() },
         password_changed_at: state.password_changed_at,
+        linked_again: state.linked_again,
         external_ids: state.external.clone(),
     }
 }
@@ -234,48 +237,52 @@ impl Rights {
                 self.mark("roles", &shown(value), MarkReason::NotUnderstood);
                 continue;
             };
-            let allowed = limits.allow_role(&name);
-            let claim = claim(limits, before.roles.get(&name), allowed);
+            let claim = claim(limits, before.roles.get(&name), limits.allow_role(&name));
             if !claim.granted {
                 self.assigned = true;
                 self.mark("roles", &name, MarkReason::NotAllowed);
             }
             self.claims.roles.insert(name, claim);
         }
-        self.roles = granted(&self.claims.roles).map(str::to_owned).collect();
+        self.roles = self.claims.given_roles().map(str::to_owned).collect();
     }
 
+    /// Gives the accounts that are there and that their writers may give; answers whose each named one is.
     fn read_accounts<'v>(
         &mut self,
         found: impl Iterator<Item = &'v Value>,
         limits: &Limits,
-        before: &Claims,
+        before: &BTreeMap<String, Claim>,
         accounts: &BTreeMap<String, Number>,
-    ) {
+    ) -> BTreeMap<String, Claim> {
+        let mut claims = BTreeMap::new();
         for value in found {
             let Some(id) = plain_text(value) else {
                 self.mark("accounts", &shown(value), MarkReason::NotUnderstood);
                 continue;
             };
-            let Some(number) = accounts.get(id) else {
-                self.mark("accounts", id, MarkReason::NoSuchAccount);
-                continue;
-            };
-            let allowed = limits.allow_account(id);
-            let claim = claim(limits, before.accounts.get(id), allowed);
-            if claim.granted {
-                self.accounts.push(*number);
-            } else {
-                self.mark("accounts", id, MarkReason::NotAllowed);
+            let number = accounts.get(id);
+            let claim = Claim { dormant: number.is_none(), ..claim(limits, before.get(id), limits.allow_account(id)) };
+            match number {
+                Some(number) if claim.granted => self.accounts.push(*number),
+                Some(_) => self.mark("accounts", id, MarkReason::NotAllowed),
+                None => self.mark("accounts", id, MarkReason::NoSuchAccount),
             }
-            self.claims.accounts.insert(id.to_owned(), claim);
+            claims.insert(id.to_owned(), claim);
         }
         self.accounts.sort_unstable();
         self.accounts.dedup();
+        claims
     }
 
     /// Entitlements of another type mean nothing here, and those that are accounts nothing beside `accounts`.
-    fn mark_entitlements(&mut self, document: &Map<String, Value>) {
+    fn read_entitlements(
+        &mut self,
+        document: &Map<String, Value>,
+        limits: &Limits,
+        before: &BTreeMap<String, Claim>,
+        accounts: &BTreeMap<String, Number>,
+    ) {
         let overridden = own_accounts(document, USER_EXTENSION).next().is_some();
         for value in values(document.get("entitlements")) {
             match (is_account(value), overridden) {
@@ -284,6 +291,14 @@ impl Rights {
                 (false, _) => self.mark("entitlements", &shown(value), MarkReason::NotUnderstood),
             }
         }
+        if !overridden {
+            self.claims.entitlements = self.read_accounts(entitled_accounts(document), limits, before, accounts);
+            return;
+        }
+        for id in entitled_accounts(document).filter_map(plain_text) {
+            let claim = Claim { dormant: true, ..claim(limits, before.get(id), limits.allow_account(id)) };
+            self.claims.entitlements.insert(id.to_owned(), claim);
+        }
     }
 }
 
@@ -291,8 +306,12 @@ impl Rights {
 /// of the type account. Two sources are never added up: whoever shortens the one must not be undone by the other.
 fn account_values<'d>(document: &'d Map<String, Value>, extension: &str) -> impl Iterator<Item = &'d Value> {
     let own: Vec<&Value> = own_accounts(document, extension).collect();
-    let entitled = (own.is_empty() && extension == USER_EXTENSION).then(|| values(document.get("entitlements")));
-    own.into_iter().chain(entitled.into_iter().flatten().filter(|value| is_account(value)))
+    let entitled = (own.is_empty() && extension == USER_EXTENSION).then(|| entitled_accounts(document));
+    own.into_iter().chain(entitled.into_iter().flatten())
+}
+
+fn entitled_accounts(document: &Map<String, Value>) -> impl Iterator<Item = &Value> {
+    values(document.get("entitlements")).filter(|value| is_account(value))
 }
 
 fn own_accounts<'d>(document: &'d Map<String, Value>, extension: &str) -> impl Iterator<Item = &'d Value> {
@@ -309,13 +328,8 @@ fn is_account(entitlement: &Value) -> bool {
 fn claim(limits: &Limits, before: Option<&Claim>, allowed: bool) -> Claim {
     match before {
         Some(claim) if claim.by != limits.writer => claim.clone(),
-        Some(_) | None => Claim { by: limits.writer.clone(), granted: allowed },
+        Some(_) | None => Claim { by: limits.writer.clone(), granted: allowed, dormant: false },
     }
-}
-
-/// The names that are granted.
-pub(super) fn granted(claims: &BTreeMap<String, Claim>) -> impl Iterator<Item = &str> {
-    claims.iter().filter(|(_, claim)| claim.granted).map(|(name, _)| name.as_str())
 }
 
 /// Effective access methods of a person's document.

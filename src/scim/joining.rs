@@ -7,7 +7,7 @@
 
 use super::Scim;
 use super::error::{ScimError, quote};
-use super::image::{Limits, granted};
+use super::image::Limits;
 use super::state::{Claims, GroupState, read_state};
 use crate::domain::Number;
 
@@ -52,8 +52,8 @@ impl Scim {
 
 /// The first right of a group that the writer may not give.
 fn excess(limits: &Limits, claims: &Claims) -> Option<String> {
-    let role = granted(&claims.roles).find(|name| !limits.allow_role(name));
-    let account = || granted(&claims.accounts).find(|id| !limits.allow_account(id));
+    let role = claims.given_roles().find(|name| !limits.allow_role(name));
+    let account = || claims.given_accounts().find(|id| !limits.allow_account(id));
     let role = role.map(|name| format!("the role {}", quote(name)));
     role.or_else(|| account().map(|id| format!("the account {}", quote(id))))
 }

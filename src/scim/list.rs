@@ -7,6 +7,7 @@ use super::content::external_path;
 use super::cursor::{Place, Walk};
 use super::error::{ScimError, quote};
 use super::filter::{Filter, to_predicate};
+use super::members::Streamed;
 use super::query::{Listing, PageSizes, Start};
 use super::respond::body;
 use super::schema::{Definition, ResourceKind, Tolerance};
@@ -79,9 +80,9 @@ impl Scim {
         let searches = self.searches(caller, span, listing).await?;
         match &listing.start {
             Start::Index(start) => {
-                let part = self.part(caller.wall(), &searches, start - 1, listing.count, None).await?;
-                let resources = self.shown_part(caller, &part, listing).await?;
-                Ok(list_response(part.total.unwrap_or_default(), *start, resources))
+                let mut part = self.part(caller.wall(), &searches, start - 1, listing.count, None).await?;
+                let (resources, streamed) = self.shown_part(caller, &mut part, listing).await?;
+                Ok(answered(&list_of(part.total.unwrap_or_default(), *start, resources), streamed))
             }
             Start::Cursor(cursor) => self.walked(caller, span, listing, &searches, cursor).await,
         }
@@ -104,9 +105,9 @@ impl Scim {
         let now = self.sources.clock.now();
         let place = if cursor.is_empty() { None } else { Some(self.cursors.open(&walk, cursor, now)?) };
         let (after, total) = place.map_or((None, None), |place| (Some(place.position), Some(place.total)));
-        let part = self.part(caller.wall(), searches, 0, listing.count, after).await?;
+        let mut part = self.part(caller.wall(), searches, 0, listing.count, after).await?;
         let total = total.or(part.total).unwrap_or_default();
-        let resources = self.shown_part(caller, &part, listing).await?;
+        let (resources, streamed) = self.shown_part(caller, &mut part, listing).await?;
         let mut list = json!({
             "schemas": [LIST_SCHEMA],
             "totalResults": total,
@@ -120,7 +121,7 @@ impl Scim {
             let place = Place { position, total, until: Timestamp(now.0.saturating_add(life)) };
             members.insert("nextCursor".to_owned(), Value::from(self.cursors.seal(&walk, &place)));
         }
-        Ok(body(StatusCode::OK, &list))
+        Ok(answered(&list, streamed))
     }
 
     /// What a list asks of the store, type by type. At the root a type whose schemas do not know the filter's
@@ -228,19 +229,48 @@ impl Scim {
         Ok(Part { hits: hits.collect(), total, more })
     }
 
-    async fn shown_part(&self, caller: &Caller, part: &Part, listing: &Listing) -> Result<Vec<Value>, ScimError> {
+    /// What a list shows of a part. One group may have more members than a list has resources, so that a list holds at
+    /// most so many of them: what does not fit is left to the next page, which RFC 7644 section 3.4.2.4 and RFC 9865
+    /// allow (`itemsPerPage` says how many came). The first resource comes in any case, streamed where it is too large.
+    async fn shown_part(
+        &self,
+        caller: &Caller,
+        part: &mut Part,
+        listing: &Listing,
+    ) -> Result<(Vec<Value>, Option<Streamed>), ScimError> {
         let people = part.hits.iter().filter(|(kind, ..)| *kind == ResourceKind::User).map(|(_, _, record)| record);
         let people: Vec<&Record> = people.collect();
-        let mut people = self.shown_users(caller.connection(), &people, &listing.wanted).await?.into_iter();
+        let (viewer, wanted) = (caller.connection(), &listing.wanted);
+        let mut people = self.shown_users(viewer, &people, wanted, self.most_members).await?.into_iter();
         let mut resources = Vec::with_capacity(part.hits.len());
+        let (mut left, mut streamed) = (self.most_members, None);
         for (kind, _, record) in &part.hits {
+            let first = resources.is_empty();
             let shown = match kind {
-                ResourceKind::User => people.next().unwrap_or_default(),
-                ResourceKind::Group => self.shown_group(caller.connection(), record, &listing.wanted).await?,
+                ResourceKind::User => people.next(),
+                ResourceKind::Group => match self.shown_group(viewer, record, wanted, left).await? {
+                    None if first => {
+                        let (shown, members) = self.streamed_group(viewer, record, wanted)?;
+                        (streamed, left) = (members, 0);
+                        Some(shown)
+                    }
+                    shown => shown,
+                },
             };
+            let Some(shown) = shown else { break };
+            let count = |name| shown.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+            let elements: usize = count("members") + count("groups");
+            if elements > left && !first {
+                break;
+            }
+            left = left.saturating_sub(elements);
             resources.push(Value::Object(shown));
         }
-        Ok(resources)
+        if resources.len() < part.hits.len() {
+            part.hits.truncate(resources.len());
+            part.more = true;
+        }
+        Ok((resources, streamed))
     }
 
     /// What a filter's text asks of the store, for a viewer of one organization or, where that is `None`, of all.
@@ -280,14 +310,24 @@ impl Scim {
 
 /// A list of resources.
 pub(super) fn list_response(total: u64, start: u64, resources: Vec<Value>) -> Response {
-    let list = json!({
+    body(StatusCode::OK, &list_of(total, start, resources))
+}
+
+fn list_of(total: u64, start: u64, resources: Vec<Value>) -> Value {
+    json!({
         "schemas": [LIST_SCHEMA],
         "totalResults": total,
         "startIndex": start,
         "itemsPerPage": resources.len(),
         "Resources": resources,
-    });
-    body(StatusCode::OK, &list)
+    })
+}
+
+fn answered(list: &Value, streamed: Option<Streamed>) -> Response {
+    match streamed {
+        Some(members) => members.respond(StatusCode::OK, list),
+        None => body(StatusCode::OK, list),
+    }
 }
 
 /// Query failures are the filter's fault where the store says so.

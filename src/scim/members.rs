@@ -1,5 +1,7 @@
 //! Members: they live in the store's own table, so that a change of a few never reads the many.
 
+mod shown;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -7,14 +9,19 @@ use serde_json::{Value, json};
 use super::caller::{Caller, Wall};
 use super::error::{ScimError, quote};
 use super::filter::{Filter, matches_element};
+use super::image::{Mark, MarkReason};
 use super::patch::MemberOperation;
 use super::schema::{Definition, ResourceKind};
 use super::{Scim, store_failure};
 use crate::domain::Number;
 use crate::store::{Kind, Record};
 
+pub(super) use shown::Streamed;
+
 /// How many members are read from the store at once.
 const PAGE: u64 = 1_000;
+/// Ids that were passed over and that an event names.
+const MOST_MARKED: usize = 100;
 /// The most members that one request may name.
 const MOST_MEMBERS: usize = 100_000;
 
@@ -72,7 +79,8 @@ impl Scim {
         Ok(self.members_by_id(wall, ids).await?.into_keys().collect())
     }
 
-    /// Leaves ids that nobody has out of what is added, where the connection's settings say so.
+    /// Leaves ids that nobody has out of what is added, where the connection's settings say so, and answers marks of
+    /// the first of them for the provisioning log.
     ///
     /// # Errors
     /// 503 and 500 from the store.
@@ -80,9 +88,10 @@ impl Scim {
         &self,
         caller: &Caller,
         mut operations: Vec<MemberOperation>,
-    ) -> Result<Vec<MemberOperation>, ScimError> {
+    ) -> Result<(Vec<MemberOperation>, Vec<Mark>), ScimError> {
+        let mut marks = Vec::new();
         if !caller.settings().pass_over_unknown_members {
-            return Ok(operations);
+            return Ok((operations, marks));
         }
         for operation in &mut operations {
             if let MemberOperation::Add(ids) = operation {
@@ -90,12 +99,14 @@ impl Scim {
                 for id in std::mem::take(ids) {
                     if self.member(Some(caller.wall()), &id).await?.is_some() {
                         known.push(id);
+                    } else if marks.len() < MOST_MARKED {
+                        marks.push(Mark::new("members", &id, MarkReason::NoSuchMember));
                     }
                 }
                 *ids = known;
             }
         }
-        Ok(operations)
+        Ok((operations, marks))
     }
 
     /// What operations on members come to. `group` is `None` for one that is being made.

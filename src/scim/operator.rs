@@ -4,18 +4,20 @@
 mod import;
 mod patch;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 pub use import::Imported;
 
-use super::content::Draft;
+use super::content::{Draft, add_server_facts};
 use super::error::ScimError;
-use super::image::{Limits, access_methods, granted};
+use super::image::{Limits, access_methods};
 use super::life::username_key;
 use super::list::query_failure;
 use super::query::Wanted;
 use super::schema::{ResourceKind, Tolerance};
-use super::state::{Claims, GroupState, UserState};
+use super::state::{Claim, Claims, GroupState, UserState};
 use super::{Scim, caller::Wall, connection::UsernameChange, store_failure, users::Writer};
 use crate::domain::{AdministrationLevel, Number};
 use crate::store::{Found, Kind, Page, Position, Query, Record};
@@ -85,6 +87,8 @@ impl Scim {
         let draft = Draft::<UserState>::read(record)?;
         let state = &draft.state;
         let mut view = self.shown_user("", record, &Wanted::default()).await?;
+        // Clients see these where they ask for them, operators always.
+        add_server_facts(&mut view, state);
         view.insert("organization".to_owned(), Value::from(record.organization.as_str()));
         view.insert("deleted".to_owned(), Value::Bool(record.deleted));
         view.insert("externalIds".to_owned(), json!(state.external));
@@ -98,8 +102,8 @@ impl Scim {
         let mut roles = Vec::new();
         let mut accounts = Vec::new();
         let mut collect = |claims: &Claims, origin: &Value| {
-            roles.extend(granted(&claims.roles).map(|name| json!({"name": name, "origin": origin})));
-            accounts.extend(granted(&claims.accounts).map(|id| json!({"id": id, "origin": origin})));
+            roles.extend(claims.given_roles().map(|name| json!({"name": name, "origin": origin})));
+            accounts.extend(claims.given_accounts().map(|id| json!({"id": id, "origin": origin})));
         };
         if !record.deleted {
             collect(&draft.state.claims, &direct);
@@ -109,8 +113,11 @@ impl Scim {
                 collect(&group_draft.state.claims, &json!({"type": "group", "id": group.id, "name": name}));
             }
         }
-        let admin = draft.state.claims.admin.as_ref().is_some_and(|claim| claim.granted);
-        let level = if admin { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser };
+        let level = if draft.state.claims.is_admin() {
+            AdministrationLevel::AccountAdmin
+        } else {
+            AdministrationLevel::BasicUser
+        };
         Ok(json!({
             "active": !record.deleted && draft.state.active,
             "administrationLevel": level.name(),
@@ -132,16 +139,17 @@ impl Scim {
     }
 }
 
-/// What a document names and nobody was allowed to give.
+/// What a document names and nobody was allowed to give, or what is not there.
 fn withheld(claims: &Claims) -> Value {
-    let names = |claims: &std::collections::BTreeMap<String, super::state::Claim>| -> Vec<String> {
-        claims.iter().filter(|(_, claim)| !claim.granted).map(|(name, _)| name.clone()).collect()
+    let names = |claims: &BTreeMap<String, Claim>| -> Vec<String> {
+        claims.iter().filter(|(_, claim)| !claim.counts()).map(|(name, _)| name.clone()).collect()
     };
     let mut withheld = Map::new();
-    if claims.admin.as_ref().is_some_and(|claim| !claim.granted) {
+    if claims.admin.is_some() && !claims.is_admin() {
         withheld.insert("administrationLevel".to_owned(), Value::from(AdministrationLevel::AccountAdmin.name()));
     }
-    for (key, names) in [("roles", names(&claims.roles)), ("accounts", names(&claims.accounts))] {
+    let all = [("roles", &claims.roles), ("accounts", &claims.accounts), ("entitlements", &claims.entitlements)];
+    for (key, names) in all.map(|(key, claims)| (key, names(claims))) {
         if !names.is_empty() {
             withheld.insert(key.to_owned(), json!(names));
         }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::error::ScimError;
+use super::members::Streamed;
 use crate::domain::{Revision, Timestamp};
 use crate::http::header::{
     CONTENT_LOCATION, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use crate::http::router::Renderer;
-use crate::http::{Response, StatusCode, empty, respond};
+use crate::http::{Body, Response, StatusCode, empty, respond};
 
 /// The media type of RFC 7644 section 3.1.
 pub const MEDIA_TYPE: &str = "application/scim+json";
@@ -24,6 +25,13 @@ const RETRY_SECONDS: u64 = 10;
 /// Any JSON with the SCIM media type.
 pub(super) fn body(status: StatusCode, value: &Value) -> Response {
     respond(status, MEDIA_TYPE, value.to_string())
+}
+
+/// JSON with the SCIM media type that is still being written.
+pub(super) fn streamed(status: StatusCode, whole: Body) -> Response {
+    let mut response = respond(status, MEDIA_TYPE, "");
+    *response.body_mut() = whole;
+    response
 }
 
 /// The error body; with `WWW-Authenticate` on 401 and `Retry-After` where trying again helps.
@@ -54,12 +62,18 @@ pub(super) struct Answered {
     pub location: String,
     /// The place in the ledger, after a write.
     pub revision: Option<Revision>,
+    /// Members that are too many for `shown`, which holds their placeholder.
+    pub streamed: Option<Streamed>,
 }
 
 impl Answered {
     /// 200 or another success with the body.
     pub fn with_body(self, status: StatusCode) -> Response {
-        let mut response = body(status, &Value::Object(self.shown));
+        let shown = Value::Object(self.shown);
+        let mut response = match self.streamed {
+            Some(members) => members.respond(status, &shown),
+            None => body(status, &shown),
+        };
         let headers = response.headers_mut();
         let place = if status == StatusCode::CREATED { LOCATION } else { CONTENT_LOCATION };
         set(headers, place, &self.location);

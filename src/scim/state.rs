@@ -10,17 +10,28 @@ use super::error::ScimError;
 use crate::domain::Timestamp;
 use crate::store::Record;
 
-/// A right that a document names: who wrote it there, and whether it is granted. A later writer who only repeats it
-/// changes neither, so that nobody's limits are stretched by somebody else's.
+/// A right that a document names: who wrote it there, and whether that writer may give it. A later writer who only
+/// repeats it changes neither, so that nobody's limits are stretched by somebody else's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claim {
     /// The id of a connection, or an operator's name.
     pub by: String,
-    /// Whether decisions see it.
+    /// Whether the writer's limits allow it.
     pub granted: bool,
+    /// Means nothing at present: there is no such account, or another attribute counts. Whose it is stands all the
+    /// same, so that it comes to life under the limits of whoever wrote it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dormant: bool,
 }
 
-/// The claims of a document. What has none grants nothing.
+impl Claim {
+    /// Whether decisions see it.
+    pub const fn counts(&self) -> bool {
+        self.granted && !self.dormant
+    }
+}
+
+/// The claims of a document: one for each right that it names. What has none grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Claims {
@@ -30,9 +41,30 @@ pub(super) struct Claims {
     /// Roles by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Claim>,
-    /// Accounts by id; only those that exist in the organization.
+    /// Accounts of our extension by id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<String, Claim>,
+    /// Accounts of a person's entitlements by id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub entitlements: BTreeMap<String, Claim>,
+}
+
+impl Claims {
+    /// Whether the level Account Admin is given.
+    pub fn is_admin(&self) -> bool {
+        self.admin.as_ref().is_some_and(Claim::counts)
+    }
+
+    /// The names of the roles that are given.
+    pub fn given_roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().filter(|(_, claim)| claim.counts()).map(|(name, _)| name.as_str())
+    }
+
+    /// The ids of the accounts that are given.
+    pub fn given_accounts(&self) -> impl Iterator<Item = &str> {
+        let named = self.accounts.iter().chain(&self.entitlements);
+        named.filter(|(_, claim)| claim.counts()).map(|(id, _)| id.as_str())
+    }
 }
 
 /// What is kept of a person beside the document.
@@ -51,6 +83,10 @@ pub(super) struct UserState {
     pub external: BTreeMap<String, String>,
     /// Effective `active`. The document's may be absent.
     pub active: bool,
+    /// The request that ended the access of somebody inactive or deleted: what an undo may take back. `None` where an
+    /// operator did, and once anybody else has said that this person is inactive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// The administrative lock; operators only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub locked: bool,
@@ -66,6 +102,15 @@ pub(super) struct UserState {
     /// Who wrote which right, and what is granted.
     #[serde(default)]
     pub claims: Claims,
+}
+
+/// A connection's request that deactivated or deleted somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ended {
+    /// Whose.
+    pub connection: String,
+    /// Its event.
+    pub event: String,
 }
 
 /// What is kept of a group beside the document.

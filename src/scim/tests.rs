@@ -16,6 +16,7 @@ mod walks;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::Scim;
@@ -83,6 +84,10 @@ impl Bench {
     }
 
     pub async fn with_schemas(schemas: Schemas) -> Self {
+        Self::built(schemas, |scim| scim).await
+    }
+
+    pub async fn built(schemas: Schemas, change: impl FnOnce(Scim) -> Scim) -> Self {
         let store = Arc::new(MemoryStore::new());
         let images: Arc<Mutex<BTreeMap<Number, Image>>> = Arc::default();
         let seen = Arc::clone(&images);
@@ -99,7 +104,8 @@ impl Bench {
         })));
         let clock = Arc::new(HandClock::new(Timestamp(1_760_000_000_000)));
         let sources = Sources { clock: clock.clone(), random: Arc::new(SeededRandom::new(11)) };
-        let scim = Arc::new(Scim::new(store.clone(), schemas, sources.clone(), "https://cedargate.example/"));
+        let scim = Scim::new(store.clone(), schemas, sources.clone(), "https://cedargate.example/");
+        let scim = Arc::new(change(scim));
         let table = Arc::new(scim.router().build().unwrap());
         let bench = Self { store, scim, clock, sources, table, images };
         for (organization, accounts) in [("acme", &["100", "200"][..]), ("rival", &["900"])] {
@@ -248,13 +254,15 @@ impl Idp {
                 };
                 match found.handling {
                     Handling::Later(handler) => handler(request).await,
-                    Handling::Now(_) | Handling::Stream(_) => panic!("SCIM endpoints run on tasks of their own"),
+                    Handling::Now(_) | Handling::Here(_) | Handling::Stream(_) => {
+                        panic!("SCIM endpoints run on tasks of their own")
+                    }
                 }
             }
             Err(miss) => self.table.render_miss(&path, &miss),
         };
         let (parts, body) = response.into_parts();
-        let bytes = body.whole().cloned().unwrap_or_default();
+        let bytes = body.collect().await.unwrap().to_bytes();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         Reply { status: parts.status.as_u16(), headers: parts.headers, body }
     }

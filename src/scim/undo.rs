@@ -1,7 +1,8 @@
 //! What operators do about a connection's deactivations: look at its standing, settle an alarm, take them back.
 //!
 //! An undo goes the way of every write: what each deactivation changed is put back where nobody has changed it since,
-//! rights are judged by what the connection may grant today, memberships return where the groups still are.
+//! rights are judged by what the connection may grant today, memberships return where the groups still are. Whom
+//! somebody else has deactivated or deleted since stays so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::content::Draft;
 use super::error::ScimError;
 use super::event::{Entry, EventKind, Journal, Reversal};
 use super::image::Limits;
+use super::notes::{alarm_note, token_note};
 use super::state::{Claims, UserState};
 use super::watch::Standing;
 use super::{ATTEMPTS, Failure, Scim, busy, store_failure};
@@ -47,26 +49,21 @@ pub struct Undone {
     pub restored: u64,
     /// People who had it back already.
     pub unchanged: u64,
+    /// People whom somebody else deactivated or deleted, too, and who stay so.
+    pub kept: u64,
     /// People who could not get it back.
     pub failed: u64,
     /// Who and why, the first of them: id and sentence.
     pub failures: Vec<(String, String)>,
+    /// The first of those who were kept, by id.
+    pub kept_people: Vec<String>,
 }
 
 /// What became of one person.
 enum Restored {
     Yes,
     Already,
-}
-
-/// The note of a token's last use.
-pub(super) fn token_note(connection: &str, token: &str) -> String {
-    format!("connection/{connection}/token/{token}")
-}
-
-/// The note of a raised alarm.
-fn alarm_note(connection: &str) -> String {
-    format!("connection/{connection}/alarm")
+    Kept,
 }
 
 impl Scim {
@@ -110,30 +107,6 @@ impl Scim {
             .map(|(id, people)| format!("connection {id} deactivated {people} people within a short time"))
             .collect();
         Err(format!("{}; `cedargate connection undo` takes it back, `settle` says that it was meant", each.join("; ")))
-    }
-
-    /// Alarms of an earlier process stand on. To be called once, before anything serves.
-    ///
-    /// # Errors
-    /// 503 and 500 from the store.
-    pub async fn recover(&self) -> Result<(), ScimError> {
-        for (key, value) in self.store.notes("connection/").await.map_err(store_failure)? {
-            let connection = key.strip_prefix("connection/").and_then(|rest| rest.strip_suffix("/alarm"));
-            if let (Some(connection), Ok(alarm)) = (connection, serde_json::from_str::<Alarm>(&value)) {
-                self.watch.raise(connection, alarm);
-            }
-        }
-        Ok(())
-    }
-
-    /// Steps that drop what is noted of a connection that goes.
-    ///
-    /// # Errors
-    /// 503 and 500 from the store.
-    pub async fn forget_connection(&self, connection: &str) -> Result<Vec<Step>, ScimError> {
-        self.watch.forget(connection);
-        let notes = self.store.notes(&format!("connection/{connection}/")).await.map_err(store_failure)?;
-        Ok(notes.into_iter().map(|(key, _)| Step::Note { key, value: None }).collect())
     }
 
     /// The deactivations were meant: the alarm is over. `false` where none stood.
@@ -330,12 +303,13 @@ impl Scim {
         events: &[String],
         dry_run: bool,
     ) -> Result<Restored, ScimError> {
-        let mut reversals = Vec::new();
+        let mut reversals = BTreeMap::new();
         for id in events {
             let query = EventQuery { id: Some(id.clone()), limit: 1, ..EventQuery::default() };
             let found = self.store.events(query).await.map_err(store_failure)?;
             let before = found.into_iter().next().and_then(|logged| logged.event.before);
-            reversals.extend(before.and_then(|before| serde_json::from_str::<Reversal>(&before).ok()));
+            let reversal = before.and_then(|before| serde_json::from_str::<Reversal>(&before).ok());
+            reversals.extend(reversal.map(|reversal| (id.as_str(), reversal)));
         }
         for _ in 0..ATTEMPTS {
             let now = self.sources.clock.now();
@@ -354,7 +328,7 @@ impl Scim {
         wall: &Wall,
         limits: &Limits,
         person: &str,
-        reversals: &[Reversal],
+        reversals: &BTreeMap<&str, Reversal>,
         dry_run: bool,
     ) -> Result<Restored, Failure> {
         let found = self.store.get(Kind::User, person).await.map_err(store_failure)?;
@@ -370,19 +344,23 @@ impl Scim {
         if draft.state.active && !record.deleted {
             return Ok(Restored::Already);
         }
+        let mut reversed: Vec<&Reversal> = Vec::new();
+        // From the newest back, as long as each is what made the person what it is; each event at most once.
+        while let Some(reversal) = draft.state.ended.as_ref().and_then(|ended| reversals.get(ended.event.as_str()))
+            && reversed.len() < reversals.len()
+        {
+            revert(&mut draft, reversal);
+            reversed.push(reversal);
+        }
+        if reversed.is_empty() {
+            return Ok(Restored::Kept);
+        }
         if dry_run {
             return Ok(Restored::Yes);
         }
-        for reversal in reversals {
-            revert(&mut draft, reversal);
-        }
-        draft.state.active = true;
-        if draft.document.get("active") == Some(&Value::Bool(false)) {
-            draft.document.insert("active".to_owned(), Value::Bool(true));
-        }
         let (content, _) = self.user_content(wall, limits, person, &mut draft, false).await?;
         let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
-        for group in self.living_groups(wall, reversals).await? {
+        for group in self.living_groups(wall, &reversed).await? {
             steps.push(Step::Members { group, expected: None, add: vec![number], remove: Vec::new() });
         }
         self.commit(wall, steps).await?;
@@ -390,7 +368,7 @@ impl Scim {
     }
 
     /// The groups that were left and that are still there.
-    async fn living_groups(&self, wall: &Wall, reversals: &[Reversal]) -> Result<Vec<Number>, ScimError> {
+    async fn living_groups(&self, wall: &Wall, reversals: &[&Reversal]) -> Result<Vec<Number>, ScimError> {
         let mut groups = Vec::new();
         for id in reversals.iter().flat_map(|reversal| &reversal.groups) {
             let record = self.store.get(Kind::Group, id).await.map_err(store_failure)?;
@@ -409,12 +387,19 @@ fn revert(draft: &mut Draft<UserState>, reversal: &Reversal) {
     for change in &reversal.changes {
         change.revert(&mut draft.document);
     }
-    let Claims { admin, roles, accounts } = &reversal.claims;
+    draft.state.active = reversal.active;
+    draft.state.ended.clone_from(&reversal.ended);
+    if reversal.active && draft.document.get("active") == Some(&Value::Bool(false)) {
+        draft.document.insert("active".to_owned(), Value::Bool(true));
+    }
+    let Claims { admin, roles, accounts, entitlements } = &reversal.claims;
     let claims = &mut draft.state.claims;
     if claims.admin.is_none() {
         claims.admin.clone_from(admin);
     }
-    for (claims, before) in [(&mut claims.roles, roles), (&mut claims.accounts, accounts)] {
+    for (claims, before) in
+        [(&mut claims.roles, roles), (&mut claims.accounts, accounts), (&mut claims.entitlements, entitlements)]
+    {
         for (name, claim) in before {
             claims.entry(name.clone()).or_insert_with(|| claim.clone());
         }
@@ -430,6 +415,13 @@ impl Undone {
             }
             Ok((_, Ok(Restored::Already))) => {
                 self.unchanged += 1;
+                return;
+            }
+            Ok((person, Ok(Restored::Kept))) => {
+                self.kept += 1;
+                if self.kept_people.len() < MOST_LISTED {
+                    self.kept_people.push(person);
+                }
                 return;
             }
             Ok((person, Err(error))) => (person, error.detail),
@@ -450,6 +442,8 @@ impl Undone {
         let mut shown = Map::new();
         shown.insert("restored".to_owned(), json!(self.restored));
         shown.insert("unchanged".to_owned(), json!(self.unchanged));
+        shown.insert("kept".to_owned(), json!(self.kept));
+        shown.insert("keptPeople".to_owned(), json!(self.kept_people));
         shown.insert("failed".to_owned(), json!(self.failed));
         shown.insert("failures".to_owned(), failures.collect());
         Value::Object(shown)

@@ -12,7 +12,7 @@ use super::patch::{self, Operation};
 use super::query::{Precondition, Wanted};
 use super::respond;
 use super::schema::{Definition, Resource, ResourceKind, Tolerance};
-use super::state::{Claims, UserState};
+use super::state::{Claims, Ended, UserState};
 use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
@@ -129,6 +129,7 @@ impl Scim {
         precondition.check(record.version)?;
         let mut draft = Draft::<UserState>::read(&record)?;
         draft.state.active = false;
+        draft.state.ended = ended_by(caller.wall());
         draft.state.password = None;
         let (content, _) = self.user_content(caller.wall(), &caller.limits(), id, &mut draft, true).await?;
         let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
@@ -241,6 +242,7 @@ impl Scim {
         draft.state.claims = Claims::default();
         draft.state.password = None;
         draft.state.active = active(resource.as_map()).unwrap_or(true);
+        draft.state.ended = None;
         facts.state(&mut draft.state);
         let noted = self.settle_password(writer, &mut draft).await?;
         draft.state.linked_again = Some(self.sources.clock.now());
@@ -289,7 +291,9 @@ impl Scim {
         precondition.check(record.version)?;
         let mut draft = Draft::<UserState>::read(&record)?;
         let before = draft.text("userName").to_owned();
+        let was_active = draft.state.active;
         change(&mut draft)?;
+        note_end(&mut draft, was_active, wall, writer.name());
         let after = draft.text("userName").to_owned();
         check_user_name(&after)?;
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
@@ -304,6 +308,23 @@ impl Scim {
         let committed = self.commit(wall, steps).await?;
         log_marks(writer.name(), id, &marked);
         written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
+    }
+}
+
+/// The request that ends somebody's access now; `None` for operators' writes, which no log of a connection holds.
+fn ended_by(wall: &Wall) -> Option<Ended> {
+    let entry = wall.journal.entry()?;
+    Some(Ended { connection: entry.connection.clone(), event: entry.id.clone() })
+}
+
+/// Whoever ends somebody's access is remembered, until somebody else says the same: an undo takes back the one and
+/// leaves alone what the other decided.
+fn note_end(draft: &mut Draft<UserState>, was_active: bool, wall: &Wall, writer: &str) {
+    let by_another = draft.state.ended.as_ref().is_some_and(|ended| ended.connection != writer);
+    if draft.state.active || (draft.says_inactive && by_another) {
+        draft.state.ended = None;
+    } else if was_active {
+        draft.state.ended = ended_by(wall);
     }
 }
 
@@ -333,7 +354,10 @@ fn replace(
         resource.map.insert("externalId".to_owned(), external);
     }
     match (active(resource.as_map()), kept_active) {
-        (Some(active), _) => draft.state.active = active,
+        (Some(active), _) => {
+            draft.state.active = active;
+            draft.says_inactive = !active;
+        }
         (None, Some(kept)) => {
             resource.map.insert("active".to_owned(), kept);
         }
@@ -354,17 +378,21 @@ fn modify(
     let before = draft.resource(writer);
     let had = before.get("active").is_some();
     let after = patch::apply(definition, before.clone(), operations, tolerance)?.resource;
-    match active(after.as_map()) {
-        Some(active) => draft.state.active = active,
-        None if had => draft.state.active = false,
+    // What the operations make of somebody whose `active` is this.
+    let outcome = |stated: bool| {
+        let mut resource = before.clone();
+        resource.map.insert("active".to_owned(), Value::Bool(stated));
+        let outcome = patch::apply(definition, resource, operations, tolerance)?.resource;
+        Ok::<_, ScimError>(active(outcome.as_map()).unwrap_or(false))
+    };
+    let was_active = draft.state.active;
+    draft.state.active = match active(after.as_map()) {
+        Some(active) => active,
+        None if had => false,
         // Neither before nor after: whether it was removed shows only where there is something to remove.
-        None => {
-            let mut stated = before;
-            stated.map.insert("active".to_owned(), Value::Bool(draft.state.active));
-            let outcome = patch::apply(definition, stated, operations, tolerance)?.resource;
-            draft.state.active = active(outcome.as_map()).unwrap_or(false);
-        }
-    }
+        None => outcome(was_active)?,
+    };
+    draft.says_inactive = !draft.state.active && (was_active || !outcome(true)?);
     draft.set(after, writer);
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::caller::Caller;
 use super::content::add_server_facts;
 use super::error::ScimError;
-use super::members::type_of;
+use super::members::Streamed;
 use super::query::{Precondition, Wanted};
 use super::respond::{Answered, date_time, not_modified, tag};
 use super::schema::ResourceKind;
@@ -15,7 +15,7 @@ use super::state::{GroupState, UserState, read_document, read_state};
 use super::{Scim, kind_of, store_failure};
 use crate::domain::{Number, Revision};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Above, Kind, Record};
+use crate::store::{Above, Record, StoreError};
 
 impl Scim {
     /// GET /Users/{id} and /Groups/{id}
@@ -46,9 +46,16 @@ impl Scim {
         wanted: &Wanted,
         revision: Option<Revision>,
     ) -> Result<Answered, ScimError> {
-        let shown = self.shown_user(caller.connection(), record, wanted).await?;
+        let shown = match self.shown_user(caller.connection(), record, wanted).await {
+            // The write is done, and nobody is to believe otherwise: its answer leaves out what is too much.
+            Err(error) if error.scim_type == Some("tooMany") && revision.is_some() => {
+                let without = Wanted { excluded: Some(vec!["groups".to_owned()]), ..wanted.clone() };
+                self.shown_user(caller.connection(), record, &without).await?
+            }
+            shown => shown?,
+        };
         let location = self.location(ResourceKind::User, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision })
+        Ok(Answered { shown, version: record.version, location, revision, streamed: None })
     }
 
     /// A person who was just created or linked anew, and who is in no group therefore.
@@ -61,7 +68,7 @@ impl Scim {
     ) -> Result<Answered, ScimError> {
         let shown = self.shown_person(caller.connection(), record, Vec::new(), wanted)?;
         let location = self.location(ResourceKind::User, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision: Some(revision) })
+        Ok(Answered { shown, version: record.version, location, revision: Some(revision), streamed: None })
     }
 
     /// A group as this caller sees it.
@@ -72,9 +79,12 @@ impl Scim {
         wanted: &Wanted,
         revision: Option<Revision>,
     ) -> Result<Answered, ScimError> {
-        let shown = self.shown_group(caller.connection(), record, wanted).await?;
+        let (shown, streamed) = match self.shown_group(caller.connection(), record, wanted, self.most_members).await? {
+            Some(shown) => (shown, None),
+            None => self.streamed_group(caller.connection(), record, wanted)?,
+        };
         let location = self.location(ResourceKind::Group, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision })
+        Ok(Answered { shown, version: record.version, location, revision, streamed })
     }
 
     /// The wanted part of a person, with the `externalId` of this viewer and the groups above.
@@ -84,24 +94,30 @@ impl Scim {
         record: &Record,
         wanted: &Wanted,
     ) -> Result<Map<String, Value>, ScimError> {
-        Ok(self.shown_users(viewer, &[record], wanted).await?.pop().unwrap_or_default())
+        Ok(self.shown_users(viewer, &[record], wanted, usize::MAX).await?.pop().unwrap_or_default())
     }
 
-    /// The wanted part of each of these people, in their order. The groups of all are read at once.
+    /// The wanted part of each of these people, in their order: of as many as are together in at most so many groups, and
+    /// of the first in any case. The groups of all are read at once.
+    ///
+    /// # Errors
+    /// 400 `tooMany` for somebody in more groups than the store reads at once; 503 and 500 from the store.
     pub(super) async fn shown_users(
         &self,
         viewer: &str,
         records: &[&Record],
         wanted: &Wanted,
+        most: usize,
     ) -> Result<Vec<Map<String, Value>>, ScimError> {
         let definition = self.schemas.definition(ResourceKind::User);
-        let mut groups = if wanted.includes(definition, "groups") {
-            self.group_elements(records.iter().map(|record| record.number).collect()).await?
+        let (people, mut groups) = if wanted.includes(definition, "groups") {
+            self.group_elements(records, most).await?
         } else {
-            BTreeMap::new()
+            (records.len(), BTreeMap::new())
         };
         let shown = records
             .iter()
+            .take(people)
             .map(|record| self.shown_person(viewer, record, groups.remove(&record.number).unwrap_or_default(), wanted));
         shown.collect()
     }
@@ -123,13 +139,31 @@ impl Scim {
         Ok(self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted))
     }
 
-    /// The elements of `groups` of each of these people who is in any, by two reads however many they are.
-    async fn group_elements(&self, members: Vec<Number>) -> Result<BTreeMap<Number, Vec<Value>>, ScimError> {
+    /// The elements of `groups` of the first so many of these people, by two reads however many they are; of fewer of
+    /// them, at least one, where together they are in more groups than wanted.
+    async fn group_elements(
+        &self,
+        records: &[&Record],
+        most: usize,
+    ) -> Result<(usize, BTreeMap<Number, Vec<Value>>), ScimError> {
         let mut elements: BTreeMap<Number, Vec<Value>> = BTreeMap::new();
-        if members.is_empty() {
-            return Ok(elements);
+        let mut people = records.len();
+        if people == 0 {
+            return Ok((0, elements));
         }
-        let above = self.store.groups_above(members).await.map_err(store_failure)?;
+        let above = loop {
+            let numbers = records.iter().take(people).map(|record| record.number).collect();
+            match self.store.groups_above(numbers).await {
+                Ok(above) if above.len() <= most || people == 1 => break above,
+                Ok(_) => people = people.div_ceil(2),
+                Err(StoreError::TooComplex(_)) if people > 1 => people = people.div_ceil(2),
+                Err(StoreError::TooComplex(_)) => {
+                    let detail = "this person is in too many groups to list them; ask with excludedAttributes=groups";
+                    return Err(ScimError::too_many(detail));
+                }
+                Err(error) => return Err(store_failure(error)),
+            }
+        };
         let numbers: BTreeSet<Number> = above.iter().map(|above| above.group).collect();
         let groups = self.store.records(numbers.into_iter().collect()).await.map_err(store_failure)?;
         let groups: BTreeMap<Number, &Record> = groups.iter().map(|group| (group.number, group)).collect();
@@ -138,32 +172,49 @@ impl Scim {
             let Some(group) = groups.get(&group) else { continue };
             elements.entry(member).or_default().push(self.group_element(group, direct));
         }
-        Ok(elements)
+        Ok((people, elements))
     }
 
-    /// The wanted part of a group, with its members.
+    /// The wanted part of a group, with its members; `None` where they are more than `most`.
     pub(super) async fn shown_group(
+        &self,
+        viewer: &str,
+        record: &Record,
+        wanted: &Wanted,
+        most: usize,
+    ) -> Result<Option<Map<String, Value>>, ScimError> {
+        let mut shown = self.shown_without_members(viewer, record, wanted)?;
+        let Some(elements) = self.member_elements(wanted) else { return Ok(Some(shown)) };
+        let Some(members) = self.shown_members(record.number, &elements, most).await? else { return Ok(None) };
+        if !members.is_empty() {
+            shown.insert("members".to_owned(), Value::Array(members));
+        }
+        Ok(Some(shown))
+    }
+
+    /// The same of a group with very many members, whose place a placeholder holds.
+    pub(super) fn streamed_group(
+        &self,
+        viewer: &str,
+        record: &Record,
+        wanted: &Wanted,
+    ) -> Result<(Map<String, Value>, Option<Streamed>), ScimError> {
+        let mut shown = self.shown_without_members(viewer, record, wanted)?;
+        let streamed = self.member_elements(wanted).map(|elements| self.streamed_members(record.number, elements));
+        if let Some(streamed) = &streamed {
+            shown.insert("members".to_owned(), streamed.placeholder());
+        }
+        Ok((shown, streamed))
+    }
+
+    fn shown_without_members(
         &self,
         viewer: &str,
         record: &Record,
         wanted: &Wanted,
     ) -> Result<Map<String, Value>, ScimError> {
         let state: GroupState = read_state(record)?;
-        let definition = self.schemas.definition(ResourceKind::Group);
-        let mut document = read_document(record)?;
-        if wanted.includes(definition, "members") {
-            let members = self.members_of(record.number).await?;
-            let members: Vec<Value> = members
-                .iter()
-                .map(|(_, member)| {
-                    let kind = if member.kind == Kind::Group { ResourceKind::Group } else { ResourceKind::User };
-                    json!({"value": member.id, "$ref": self.location(kind, &member.id), "type": type_of(member.kind)})
-                })
-                .collect();
-            if !members.is_empty() {
-                document.insert("members".to_owned(), Value::Array(members));
-            }
-        }
+        let document = read_document(record)?;
         Ok(self.shown(ResourceKind::Group, viewer, record, &state.external, document, wanted))
     }
 
@@ -201,7 +252,8 @@ impl Scim {
             "version": tag(record.version),
         });
         full.insert("meta".to_owned(), meta);
-        let full = definition.with_schemas(full);
-        definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref())
+        // The schemas are those of what the answer holds (RFC 7643 section 3).
+        let part = definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
+        definition.with_schemas(part)
     }
 }

@@ -173,7 +173,8 @@ impl Watch {
     pub fn used(&self, connection: &str, token: &str, now: Timestamp) -> bool {
         self.with(connection, |live| {
             if live.tokens.len() >= MOST_TOKENS && !live.tokens.contains_key(token) {
-                live.tokens.pop_first();
+                let silent = live.tokens.iter().min_by_key(|(_, used)| used.at).map(|(id, _)| id.clone());
+                silent.map(|id| live.tokens.remove(&id));
             }
             let used = live.tokens.entry(token.to_owned()).or_insert(Used { at: now, written: None });
             used.at = now;
@@ -357,6 +358,17 @@ mod tests {
         let due: Vec<bool> = [0, 1, 3_599_999, 3_600_000].map(|at| watch.used("c", "t", Timestamp(at))).to_vec();
         assert_eq!(due, [true, false, false, true]);
         assert_eq!(watch.standing("c", Timestamp(0)).tokens["t"], Timestamp(3_600_000));
+    }
+
+    #[test]
+    fn of_many_tokens_those_used_last_are_remembered() {
+        let watch = Watch::default();
+        watch.used("c", "aaa", Timestamp(0));
+        for turn in 1..100 {
+            watch.used("c", &format!("t{turn}"), Timestamp(turn));
+            assert!(!watch.used("c", "aaa", Timestamp(turn)), "in use, and its last use is not written again");
+        }
+        assert_eq!(watch.standing("c", Timestamp(0)).tokens.len(), MOST_TOKENS);
     }
 
     #[test]

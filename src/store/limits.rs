@@ -2,7 +2,7 @@
 //!
 //! Knows the contract's types only.
 
-use super::{CREATED, Predicate, Query, Step, StoreError, Transaction};
+use super::{Above, CREATED, Predicate, Query, Step, StoreError, Transaction};
 use crate::domain::Image;
 
 /// Most conditions in one predicate.
@@ -12,7 +12,7 @@ pub const MAX_DEPTH: usize = 32;
 /// Most steps, and most members that join or leave, in one transaction.
 pub const MAX_STEPS: usize = 100_000;
 
-/// Most groups that [`Store::groups_above`](super::Store::groups_above) answers.
+/// Most groups, of all members together, that [`Store::groups_above`](super::Store::groups_above) answers.
 pub const MAX_ABOVE: usize = 100_000;
 
 /// Refuses a transaction that no store may run.
@@ -49,6 +49,14 @@ pub(super) fn transaction(transaction: &Transaction) -> Result<(), StoreError> {
         )));
     }
     Ok(())
+}
+
+/// Refuses an answer that would not be whole.
+pub(super) fn above(found: Vec<Above>) -> Result<Vec<Above>, StoreError> {
+    if found.len() > MAX_ABOVE {
+        return Err(StoreError::TooComplex(format!("more than {MAX_ABOVE} groups above those asked for")));
+    }
+    Ok(found)
 }
 
 /// How much a transaction does: its steps, and each member that joins or leaves.

@@ -151,7 +151,7 @@ impl Store for MemoryStore {
 
     fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>> {
         let ledger = self.ledger();
-        ready(Ok(evaluate::groups_above(&ledger.state, &members)))
+        ready(limits::above(evaluate::groups_above(&ledger.state, &members)))
     }
 
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>> {

@@ -4,16 +4,21 @@
 //! decision then only looks at what was found ([`Passwords::holds`]). What was found belongs to one state of the
 //! person: any change of them ends it. Knows neither store nor directory: both are told by the caller.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use moka::sync::Cache;
+use tokio::sync::{Semaphore, watch};
 
 use super::CredentialFault;
 use super::password::{Password, PasswordHashes};
@@ -34,10 +39,15 @@ const WINDOW: i64 = 60 * 1000;
 const MOST_OF_NAME: u32 = 10;
 /// Failures of all usernames from one address within the window.
 const MOST_OF_PEER: u32 = 600;
+/// Questions that wait for a password which somebody else's question is having compared; more are refused.
+const MOST_WAITING: usize = 1_000;
+/// How often it is looked whether anybody has a password by now.
+const LOOK: Duration = Duration::from_secs(30);
 /// Counters of failures; when all are taken, nobody new may try until some have ended.
 const MOST_COUNTERS: usize = 20_000;
 
 /// Username and password of an `Authorization` header.
+#[derive(Clone)]
 pub struct Basic {
     /// As it was sent.
     pub username: String,
@@ -93,8 +103,8 @@ pub trait PasswordSource: Send + Sync {
 }
 
 /// Passwords of people, compared with what is kept.
-#[derive(Default)]
-pub struct Passwords(Option<Inner>);
+#[derive(Clone, Default)]
+pub struct Passwords(Option<Arc<Inner>>);
 
 struct Inner {
     source: Arc<dyn PasswordSource>,
@@ -104,6 +114,9 @@ struct Inner {
     key: [u8; 32],
     remembered: Cache<[u8; 32], Timestamp>,
     failures: Mutex<HashMap<[u8; 32], Failures>>,
+    /// Passwords that are being compared at this moment. What is waited for never comes: it ends.
+    flights: Mutex<HashMap<[u8; 32], watch::Receiver<()>>>,
+    waiting: Semaphore,
     /// Anybody has ever had a password.
     in_use: AtomicBool,
 }
@@ -120,41 +133,49 @@ impl Passwords {
         let hashes = PasswordHashes::new(Arc::clone(random));
         let mut key = [0; 32];
         random.fill(&mut key);
-        Self(Some(Inner {
+        Self(Some(Arc::new(Inner {
             source,
             nobody: hashes.of_nobody(),
             hashes,
             key,
             remembered: Cache::new(MOST_REMEMBERED),
             failures: Mutex::default(),
+            flights: Mutex::default(),
+            waiting: Semaphore::new(MOST_WAITING),
             in_use: AtomicBool::new(false),
-        }))
+        })))
     }
 
     /// Finds out whether a password holds, and remembers it if so. Takes as long whether the username means somebody
-    /// or not. `peer` is where the question came from.
+    /// or not. `peer` is where the question came from. Questions that show the same password at once share one comparison.
     pub async fn prepare(&self, basic: &Basic, holder: Option<&Holder>, peer: Option<IpAddr>, now: Timestamp) {
         let Some(inner) = &self.0 else { return };
         if holder.is_some_and(|holder| inner.holds(basic, holder.number, holder.revision, now)) {
             return;
         }
-        let counters = inner.counters(basic, peer);
-        if !inner.admits(&counters, now) {
-            tracing::debug!(?peer, "too many wrong passwords; one more was not looked at");
+        let Ok(_turn) = inner.waiting.try_acquire() else {
+            tracing::debug!(?peer, "too many questions wait for passwords; one more was not looked at");
             return;
-        }
-        match inner.verify(basic, holder).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(cause) => {
-                tracing::warn!(cause, "a password could not be compared; nobody is let in by it");
-                inner.forgive(&counters);
-                return;
+        };
+        let mut ended = inner.compare(basic, holder, peer, now);
+        let _closed = ended.changed().await;
+    }
+
+    /// Whether anybody is known to have had a password: then it is worth saying that one may be shown.
+    pub fn in_use(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.in_use.load(Ordering::Relaxed))
+    }
+
+    /// Looks now and then whether anybody has one, until somebody has.
+    pub async fn keep_looking(self) {
+        let Some(inner) = &self.0 else { return };
+        loop {
+            match inner.anybody().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(cause) => tracing::warn!(cause, "it cannot be told whether anybody has a password"),
             }
-        }
-        inner.forgive(&counters);
-        if let Some(holder) = holder {
-            inner.remembered.insert(inner.digest(basic, holder.number, holder.revision), now);
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -167,18 +188,78 @@ impl Passwords {
         if person.is_some_and(|(number, revision)| inner.holds(basic, number, revision, now)) {
             return Ok(());
         }
-        let in_use = inner.in_use.load(Ordering::Relaxed);
-        Err(if in_use { CredentialFault::WrongPassword } else { CredentialFault::NotBearer })
+        Err(if self.in_use() { CredentialFault::WrongPassword } else { CredentialFault::NotBearer })
     }
 }
 
 impl Inner {
-    async fn verify(&self, basic: &Basic, holder: Option<&Holder>) -> Result<bool, String> {
-        if !self.in_use.load(Ordering::Relaxed) {
-            if !self.source.any().await? {
-                return Ok(false);
+    /// Begins to compare on a task of its own, which ends whether anybody still waits for it or not; or joins whoever
+    /// has begun with the same.
+    fn compare(
+        self: &Arc<Self>,
+        basic: &Basic,
+        holder: Option<&Holder>,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) -> watch::Receiver<()> {
+        let (number, revision) = holder.map_or((0, 0), |holder| (holder.number, holder.revision));
+        // With the place, so that nobody's failures are counted for another.
+        let counters = self.counters(basic, peer);
+        let key = *blake3::Hasher::new_keyed(&counters[0].0)
+            .update(&self.digest(basic, number, revision))
+            .finalize()
+            .as_bytes();
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = flights.get(&key) {
+            return under_way.clone();
+        }
+        let (end, ended) = watch::channel(());
+        flights.insert(key, ended.clone());
+        let landing = Landing { inner: Arc::clone(self), key, _end: end };
+        let (basic, holder) = (basic.clone(), holder.cloned());
+        tokio::spawn(async move {
+            landing.inner.look(&basic, holder.as_ref(), &counters, peer, now).await;
+        });
+        ended
+    }
+
+    async fn look(
+        &self,
+        basic: &Basic,
+        holder: Option<&Holder>,
+        counters: &[([u8; 32], u32); 2],
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) {
+        if !self.admits(counters, now) {
+            tracing::debug!(?peer, "too many wrong passwords; one more was not looked at");
+            return;
+        }
+        match self.verify(basic, holder).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(cause) => {
+                tracing::warn!(cause, "a password could not be compared; nobody is let in by it");
+                self.forgive(counters);
+                return;
             }
-            self.in_use.store(true, Ordering::Relaxed);
+        }
+        self.forgive(counters);
+        if let Some(holder) = holder {
+            self.remembered.insert(self.digest(basic, holder.number, holder.revision), now);
+        }
+    }
+
+    /// Whether anybody has ever had a password; once somebody has, nobody asks any more.
+    async fn anybody(&self) -> Result<bool, String> {
+        let known = self.in_use.load(Ordering::Relaxed) || self.source.any().await?;
+        self.in_use.store(known, Ordering::Relaxed);
+        Ok(known)
+    }
+
+    async fn verify(&self, basic: &Basic, holder: Option<&Holder>) -> Result<bool, String> {
+        if !self.anybody().await? {
+            return Ok(false);
         }
         // Nobody's id is looked up, too: so that everybody takes the same way.
         let stored = self.source.hash(holder.map_or("", |holder| &holder.id)).await?;
@@ -250,137 +331,15 @@ impl Inner {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SeededRandom;
+/// A comparison under way; dropped, it is over for everybody who waits for it.
+struct Landing {
+    inner: Arc<Inner>,
+    key: [u8; 32],
+    _end: watch::Sender<()>,
+}
 
-    const NOW: Timestamp = Timestamp(1_000_000);
-
-    /// One person, `one`, with this hash.
-    struct One(Option<String>);
-
-    impl PasswordSource for One {
-        fn any(&self) -> Fetched<'_, bool> {
-            Box::pin(std::future::ready(Ok(self.0.is_some())))
-        }
-
-        fn hash<'a>(&'a self, id: &'a str) -> Fetched<'a, Option<String>> {
-            Box::pin(std::future::ready(Ok(self.0.clone().filter(|_| id == "one"))))
-        }
-    }
-
-    fn basic(username: &str, password: &str) -> Basic {
-        let header = format!("Basic {}", STANDARD.encode(format!("{username}:{password}")));
-        Basic::read(&header).unwrap().unwrap()
-    }
-
-    fn holder(revision: u64) -> Holder {
-        Holder { number: 7, revision, id: "one".into(), api: true }
-    }
-
-    async fn passwords() -> Passwords {
-        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(3));
-        let hashes = PasswordHashes::new(Arc::clone(&random));
-        let hash = hashes.hash(Password::new("right".into()), None).await.unwrap();
-        Passwords::new(Arc::new(One(Some(hash))), &random)
-    }
-
-    #[test]
-    fn a_header_has_one_form() {
-        assert!(Basic::read("Bearer x").is_none() && Basic::read("").is_none() && Basic::read("Basic").is_none());
-        let read = |text: &str| Basic::read(&format!("bAsIc {text}")).unwrap();
-        let plain = |text: &str| read(&STANDARD.encode(text));
-        let good = plain("jdoe:a:b ü").ok().unwrap();
-        assert_eq!((good.username.as_str(), good.password.bytes()), ("jdoe", "a:b ü".as_bytes()));
-        let longest = format!("{}:{}", "u".repeat(320), "p".repeat(1024));
-        assert!(plain(&longest).is_ok());
-        for wrong in
-            ["", ":x", "jdoe:", "jdoe", "j\u{0}doe:x", "jdoe:x\n", &format!("u{longest}"), &format!("{longest}p")]
-        {
-            assert_eq!(plain(wrong).err(), Some(CredentialFault::UnreadableBasic), "{wrong:?}");
-        }
-        for wrong in ["amRvZTp4=", "amRvZTp", "%%%", "/w==", &"A".repeat(LONGEST + 4)] {
-            assert_eq!(read(wrong).err(), Some(CredentialFault::UnreadableBasic), "{wrong:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_success_belongs_to_one_state_of_the_person_and_ends() {
-        let passwords = passwords().await;
-        let right = basic("jdoe", "right");
-        assert_eq!(passwords.holds(&right, Some((7, 1)), NOW), Err(CredentialFault::NotBearer), "not asked yet");
-        passwords.prepare(&right, Some(&holder(1)), None, NOW).await;
-        let at = |revision, after: i64| passwords.holds(&right, Some((7, revision)), Timestamp(NOW.0 + after)).is_ok();
-        assert!(at(1, 0) && at(1, REMEMBERED - 1));
-        assert!(!at(1, REMEMBERED) && !at(1, -1) && !at(2, 0));
-        assert!(passwords.holds(&right, Some((8, 1)), NOW).is_err() && passwords.holds(&right, None, NOW).is_err());
-        assert!(passwords.holds(&basic("jdoe", "wrong"), Some((7, 1)), NOW).is_err());
-    }
-
-    #[tokio::test]
-    async fn whoever_does_not_hold_hears_the_same() {
-        let passwords = passwords().await;
-        let dashboard = Holder { api: false, ..holder(1) };
-        let without = Holder { id: "two".into(), number: 8, ..holder(1) };
-        for (name, password, holder) in [
-            ("jdoe", "wrong", Some(holder(1))),
-            ("nobody", "right", None),
-            ("dash", "right", Some(dashboard)),
-            ("two", "right", Some(without)),
-        ] {
-            let basic = basic(name, password);
-            passwords.prepare(&basic, holder.as_ref(), None, NOW).await;
-            let person = holder.map(|holder| (holder.number, holder.revision));
-            assert_eq!(passwords.holds(&basic, person, NOW), Err(CredentialFault::WrongPassword), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn where_nobody_ever_had_a_password_basic_is_not_understood() {
-        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(3));
-        for passwords in [Passwords::default(), Passwords::new(Arc::new(One(None)), &random)] {
-            let basic = basic("jdoe", "right");
-            passwords.prepare(&basic, Some(&holder(1)), None, NOW).await;
-            assert_eq!(passwords.holds(&basic, Some((7, 1)), NOW), Err(CredentialFault::NotBearer));
-        }
-    }
-
-    #[tokio::test]
-    async fn after_ten_failures_the_right_one_waits_a_minute() {
-        let passwords = passwords().await;
-        let (here, there): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        for at in 0..10 {
-            passwords.prepare(&basic("JDoe", &format!("wrong-{at}")), Some(&holder(1)), Some(here), NOW).await;
-        }
-        let right = basic("jdoe", "right");
-        let holds = |now| passwords.holds(&right, Some((7, 1)), now).is_ok();
-        passwords.prepare(&right, Some(&holder(1)), Some(here), NOW).await;
-        assert!(!holds(NOW), "the username is the same without case");
-        let later = Timestamp(NOW.0 + WINDOW);
-        passwords.prepare(&right, Some(&holder(1)), Some(here), later).await;
-        assert!(holds(later));
-        // Another address is not held up, and successes do not count.
-        for revision in 2..20 {
-            passwords.prepare(&right, Some(&holder(revision)), Some(there), NOW).await;
-            assert!(passwords.holds(&right, Some((7, revision)), NOW).is_ok());
-        }
-    }
-
-    #[tokio::test]
-    async fn counters_are_bounded() {
-        let passwords = passwords().await;
-        let inner = passwords.0.as_ref().unwrap();
-        let admits = |at: u32, now| {
-            let peer = Some(IpAddr::from(at.to_be_bytes()));
-            inner.admits(&inner.counters(&basic("jdoe", "x"), peer), now)
-        };
-        let most = u32::try_from(MOST_COUNTERS / 2).unwrap();
-        assert!((0..most).all(|at| admits(at, NOW)));
-        assert!(!admits(most, NOW) && admits(most, Timestamp(NOW.0 + WINDOW)));
-        assert_eq!(inner.failures.lock().unwrap().len(), 2);
-        let one = Some(IpAddr::from([9, 9, 9, 9]));
-        let names = (0..700).filter(|at| inner.admits(&inner.counters(&basic(&format!("u{at}"), "x"), one), NOW));
-        assert_eq!(names.count(), 600);
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }

@@ -101,6 +101,30 @@ pub struct Identity {
     pub by: NamedBy,
     /// The name.
     pub name: String,
+    /// Since when the credential is about.
+    pub issued: Issued,
+}
+
+/// Since when a credential is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issued {
+    /// A token that says so (`iat`), in seconds.
+    At(i64),
+    /// A token that does not.
+    Unsaid,
+    /// No token: a password, which goes with the access that it opened, or a name in a certificate.
+    Otherwise,
+}
+
+impl Identity {
+    /// Whether the credential was issued in this second or later. A token that does not say when was not.
+    pub const fn is_since(&self, second: i64) -> bool {
+        match self.issued {
+            Issued::At(issued) => issued >= second,
+            Issued::Unsaid => false,
+            Issued::Otherwise => true,
+        }
+    }
 }
 
 /// An issuer, checked.
@@ -183,7 +207,8 @@ impl Issuer {
         }
         let name = claims.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| fault(&self.claim))?.to_owned();
-        Ok(Believed { identity: Identity { by: self.person.clone(), name }, holds })
+        let issued = issued.map_or(Issued::Unsaid, Issued::At);
+        Ok(Believed { identity: Identity { by: self.person.clone(), name, issued }, holds })
     }
 }
 

@@ -66,6 +66,11 @@ pub enum CredentialFault {
     /// A claim is missing or has the wrong type.
     #[error("the token lacks the claim `{0}` or holds it in a wrong form")]
     Claim(String),
+    /// It was issued before the person's record was linked to again, or does not say when.
+    #[error(
+        "the token was issued before this person was provisioned anew, or lacks `iat`; sign in again for a new one"
+    )]
+    Superseded,
     /// A certificate's name that no rule makes a person of.
     #[error("nobody is known by the names in this certificate")]
     UnknownPrincipal,
@@ -133,6 +138,11 @@ impl Verifier {
             return Err(faults);
         }
         Ok(Self { issuers, principals: config.principals.clone(), ..Self::default() })
+    }
+
+    /// Whether any issuer's tokens are believed.
+    pub fn has_issuers(&self) -> bool {
+        !self.issuers.is_empty()
     }
 
     /// Verifies an `Authorization` header as of a moment.

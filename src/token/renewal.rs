@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::keys::KeySet;
 use crate::clock::Clock;
@@ -27,6 +27,9 @@ pub const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(10);
 /// The longest that a question is held back for keys that are being fetched.
 pub const KEYS_WAIT: Duration = Duration::from_secs(1);
+/// Questions that are held back so for one issuer; more get their answer at once. So whoever makes key names up while an
+/// issuer is slow cannot keep others from being answered.
+pub(super) const MOST_WAITING: usize = 64;
 
 /// How often one issuer's keys are fetched.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,7 @@ pub(super) struct Renewal {
     wanted: Notify,
     /// Counts finished fetches.
     rounds: watch::Sender<u64>,
+    waiting: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -66,6 +70,7 @@ impl Renewal {
             state: Mutex::new(state),
             wanted: Notify::new(),
             rounds: watch::Sender::new(0),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
         }
     }
 
@@ -90,8 +95,8 @@ impl Renewal {
         self.state().fault.clone()
     }
 
-    /// Something that ends when newer keys may be there; `None` where none will be fetched so soon. Ends within
-    /// [`KEYS_WAIT`] in any case.
+    /// Something that ends when newer keys may be there; `None` where none will be fetched so soon, or where many wait
+    /// already. Ends within [`KEYS_WAIT`] in any case.
     pub(super) fn newer(&self, now: Timestamp) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut rounds = self.rounds.subscribe();
         let mut state = self.state();
@@ -105,7 +110,9 @@ impl Renewal {
             self.wanted.notify_one();
         }
         drop(state);
+        let turn = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
         Some(async move {
+            let _turn = turn;
             let _come_or_given_up = tokio::time::timeout(KEYS_WAIT, rounds.changed()).await;
         })
     }

@@ -62,7 +62,7 @@ fn with(key: &str, value: Value) -> Value {
 }
 
 fn jdoe() -> Result<Identity, CredentialFault> {
-    Ok(Identity { by: NamedBy::Username, name: "jdoe".into() })
+    Ok(Identity { by: NamedBy::Username, name: "jdoe".into(), issued: Issued::Unsaid })
 }
 
 #[test]
@@ -176,6 +176,22 @@ async fn a_key_that_nobody_knows_yet_is_fetched_once_in_thirty_seconds() {
     assert_eq!(verifier.verify(&one, NOW), Err(CredentialFault::WrongKey), "its key is gone, cached or not");
     assert!(verifier.newer_keys(&one, Timestamp(NOW.0 + 29_999)).is_none(), "not again so soon");
     assert!(verifier.newer_keys(&one, Timestamp(NOW.0 + 30_000)).is_some());
+    keeping.abort();
+}
+
+#[tokio::test]
+async fn only_so_many_questions_wait_for_an_issuer() {
+    let (verifier, shelf, clock) = kept(Ok(key_set("one")));
+    let made_up = |at: usize| token(&Header { kid: Some(format!("made-up-{at}")), ..header() }, &claims());
+    // The issuer is slow: its first answer is still on its way.
+    let waiting: Vec<_> = (0..64).map(|at| verifier.newer_keys(&made_up(at), NOW).expect("a turn")).collect();
+    assert!(verifier.newer_keys(&made_up(64), NOW).is_none(), "answered at once");
+    let keeping = tokio::spawn(Arc::clone(&verifier).keep_keys(shelf, clock));
+    for one in waiting {
+        one.await;
+    }
+    assert_eq!(verifier.verify(&token(&header(), &claims()), NOW), jdoe());
+    assert!(verifier.newer_keys(&made_up(65), NOW).is_some(), "turns are given back");
     keeping.abort();
 }
 

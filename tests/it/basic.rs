@@ -116,6 +116,35 @@ fn whoever_does_not_hold_hears_the_same_sentence() {
 }
 
 #[test]
+fn a_gateway_that_asks_in_opas_way_may_pass_it_on_and_learns_what_to_ask_for() {
+    let mut scene = Scene::new(false);
+    let ask = |server: &TestServer, authorization: &str| {
+        let http =
+            json!({"method": "GET", "path": "/api/accounts/100/orders", "headers": {"authorization": authorization}});
+        let body = json!({"input": {"request": {"http": http}}});
+        let path = "/v1/data/cedargate/authz";
+        server.doors().anonymous("gate").try_json("POST", path, &body).unwrap().expect(&[200]).json()["result"].clone()
+    };
+    let challenge = |result: &Value| result["headers"]["www-authenticate"].as_str().unwrap_or_default().to_owned();
+    // As long as nobody has a password, none is asked for.
+    let nobody = ask(&scene.server, "Bearer x");
+    assert_eq!((&nobody["allow"], challenge(&nobody).as_str()), (&json!(false), "Bearer"));
+    scene.put("jdoe", "right");
+    let right = ask(&scene.server, &header("jdoe", "right"));
+    assert_eq!((&right["allow"], &right["headers"]["cedargate-user"]), (&json!(true), &json!("jdoe")), "{right}");
+    let wrong = ask(&scene.server, &header("jdoe", "wrong"));
+    let asked_for = "Basic realm=\"api\", charset=\"UTF-8\"";
+    assert_eq!(
+        (&wrong["allow"], &wrong["status"], challenge(&wrong).as_str()),
+        (&json!(false), &json!(401), asked_for)
+    );
+    // A new process finds by itself that there are passwords, before anybody shows one.
+    scene.server.kill();
+    let server = TestServer::start_on(&scene.folder.path().join("data"));
+    while challenge(&ask(&server, "Bearer x")) != asked_for {}
+}
+
+#[test]
 fn a_changed_password_and_a_changed_person_count_at_once() {
     let mut scene = Scene::new(false);
     scene.put("jdoe", "first");

@@ -143,19 +143,20 @@ fn many_attackers_are_cut_and_honest_clients_are_answered() {
     floods(32);
 }
 
-/// Connections that begin a request and never end it.
+/// Connections that begin a request and never end it, or do not take its answer.
 fn slow(server: &TestServer, count: usize) -> Vec<TcpStream> {
+    let kinds = [
+        Vec::new(),
+        b"POST /v1/authorize HTTP/1.1\r\nho".to_vec(),
+        b"POST /v1/authorize HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{".to_vec(),
+        b"PRI * HTTP/2.0\r\n".to_vec(),
+        frames::closed_window(),
+        frames::bodies_that_never_come(),
+    ];
     let open = |at: usize| {
         let mut stream = TcpStream::connect(&server.doors().gate).unwrap();
-        // A silent one, half a header, half a body, half an HTTP/2 preface, in turn.
-        let text = [
-            "",
-            "POST /v1/authorize HTTP/1.1\r\nho",
-            "POST /v1/authorize HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
-            "PRI * HTTP/2.0\r\n",
-        ];
         // One that was cut already cannot write: as good.
-        let _written = stream.write_all(text[at % text.len()].as_bytes());
+        let _written = stream.write_all(&kinds[at % kinds.len()]);
         stream
     };
     (0..count).map(open).collect()
@@ -175,7 +176,9 @@ fn ended(stream: &mut TcpStream) -> bool {
 
 fn slow_connections(count: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let limits = [("CEDARGATE_GATE__LIMITS__HEADER_DEADLINE", "2s"), ("CEDARGATE_GATE__LIMITS__BODY_DEADLINE", "2s")];
+    let limits = ["HEADER_DEADLINE", "BODY_DEADLINE", "WRITE_STALL", "IDLE"]
+        .map(|limit| (format!("CEDARGATE_GATE__LIMITS__{limit}"), "2s"));
+    let limits = limits.each_ref().map(|(name, value)| (name.as_str(), *value));
     let server = TestServer::start_with(&folder.path().join("data"), &limits);
     let pid = pid(&server);
     let before = memory(pid);

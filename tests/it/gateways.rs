@@ -15,7 +15,7 @@ use world::World;
 
 /// Contract and tricks through one gateway.
 fn through(kind: Kind) {
-    let mut world = World::new();
+    let mut world = World::new(kind);
     let gateway = kind.start(&world);
     contract::run(&world, &gateway);
     crate::tricks::run(&world, &gateway);
@@ -25,6 +25,23 @@ fn through(kind: Kind) {
 #[test]
 fn envoy_over_grpc() {
     through(Kind::EnvoyGrpc);
+}
+
+#[test]
+fn envoy_over_grpc_with_tls_on_both_sides_and_tokens_that_envoy_verified() {
+    let mut world = World::new(Kind::EnvoyJwt);
+    let gateway = Kind::EnvoyJwt.start(&world);
+    contract::run(&world, &gateway);
+    contract::without_us(&mut world, &gateway);
+}
+
+#[test]
+fn envoy_with_a_certificate_that_is_not_its_own_passes_nothing() {
+    let world = World::new(Kind::EnvoyJwt);
+    for (name, status) in [(Some("spiffe://example.com/another"), 403), (None, 503)] {
+        world.envoy_becomes(name);
+        contract::nothing_passes(&world, &Kind::EnvoyJwt.start(&world), status);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "a test fails by panic"
 )]
 
+mod allocations;
 mod author;
 mod authzen;
 mod bad_input;
@@ -21,6 +22,7 @@ mod crash;
 mod decisions;
 mod dialects;
 mod explain;
+mod export;
 mod floods;
 mod forged;
 mod fuzz_corpus;
@@ -31,6 +33,7 @@ mod model;
 mod opa;
 mod operator_edits;
 mod policy_faults;
+mod policy_verbs;
 mod readme;
 mod reload;
 mod revocation;
@@ -43,3 +46,4 @@ mod support;
 mod tls;
 mod tokens;
 mod tricks;
+mod truth;

@@ -158,3 +158,86 @@ fn edits_arrive_by_themselves_and_every_answer_is_of_one_valid_version() {
     }
     assert!(bundles.len() > 1);
 }
+
+/// An edit and a reload every 100 ms, one in ten invalid, while questions go on: no answer but of a version that was in
+/// service, none of an older one than the answer before it, and every valid version is acknowledged.
+#[test]
+fn a_reload_every_100_ms_under_load_lets_only_whole_versions_answer() {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    const EDITS: usize = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/policies/good"), &policies);
+    std::fs::remove_dir_all(policies.join("tests")).unwrap();
+    let write = |text: &str| {
+        // Written aside and renamed, as editors do.
+        std::fs::write(policies.join(".version.tmp"), text).unwrap();
+        std::fs::rename(policies.join(".version.tmp"), policies.join("version.cedar")).unwrap();
+    };
+    let version = |number: usize| {
+        let open = "@id(\"v{}\") @title(\"Version {}.\") forbid (principal, action, resource);";
+        write(&open.replace("{}", &number.to_string()));
+    };
+    version(0);
+    let server = started(folder.path());
+    let mut operator = server.doors.operator();
+    operator.organization("acme");
+    operator.account("acme", "100", &["UC".to_owned()]);
+    let token = operator.connection("acme", "generic");
+    let extension = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
+    let mia = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", extension], "userName": "mia",
+        "roles": [{"value": "Ordering"}], extension: {"accessMethods": ["api"], "accounts": ["100"]}});
+    server.doors.provisioner(&token).call("POST", "Users", &mia).expect(&[201]);
+    let question = json!({"subject": {"user": "mia"}, "request": {"method": "GET", "path": "/accounts/100/orders"}});
+    let stop = AtomicBool::new(false);
+    let reload =
+        |operator: &mut crate::support::Operator| operator.try_call("POST", "policies/reload", &json!({})).unwrap();
+    let mut served: HashMap<usize, String> = HashMap::new();
+    served.insert(0, reload(&mut operator).expect(&[200]).json()["bundle"].as_str().unwrap().to_owned());
+    let seen: Vec<Vec<(usize, String)>> = std::thread::scope(|threads| {
+        let asking: Vec<_> = (0..3)
+            .map(|_| {
+                threads.spawn(|| {
+                    let mut gate = Client::new(&server.doors.gate);
+                    let mut seen = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let reply = gate.json("POST", "/v1/authorize", &question).expect(&[200]);
+                        let answer = reply.json();
+                        let policy = answer["policies"][0].as_str().unwrap_or_else(|| panic!("{answer}"));
+                        let number = policy.strip_prefix('v').unwrap().parse().unwrap();
+                        assert_eq!(answer["reason"]["message"], format!("Version {number}"), "{answer}");
+                        seen.push((number, answer["bundle"].as_str().unwrap().to_owned()));
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut ticks = runtime.block_on(async { tokio::time::interval(Duration::from_millis(100)) });
+        for number in 1..=EDITS {
+            runtime.block_on(ticks.tick());
+            if number % 10 == 5 {
+                write("@id(\"bad\") forbid (principal, action, resource) when { principal.nose };");
+                reload(&mut operator).expect(&[422]);
+            } else {
+                version(number);
+                let reply = reload(&mut operator).expect(&[200]).json();
+                served.insert(number, reply["bundle"].as_str().unwrap().to_owned());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(served.len(), 1 + EDITS * 9 / 10);
+    for one in &seen {
+        for (number, bundle) in one {
+            assert_eq!(served.get(number), Some(bundle), "version {number} answered with another bundle");
+        }
+        assert!(one.is_sorted_by_key(|(number, _)| *number), "an older version answered after a newer one");
+    }
+    let versions: std::collections::HashSet<usize> = seen.iter().flatten().map(|(number, _)| *number).collect();
+    assert!(versions.len() > EDITS / 4, "only {} versions were seen: too little load", versions.len());
+}

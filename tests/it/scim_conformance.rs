@@ -1,9 +1,11 @@
 //! Conformance tools of other people against the real server.
 //!
-//! scim2-tester runs twice. On a folder with the schemas of RFC 7643 alone nothing may fail. On the built-in folder the
-//! one thing that it cannot judge is named here: it adds a whole extension and then one of its multi-valued attributes,
-//! and expects the second `add` to replace the values of the first, where RFC 7644 section 3.5.2.1 has it append
-//! them; and it expects an extension with a read-only attribute to hold nothing else than what was sent.
+//! scim2-tester runs twice. On a folder with the schemas of RFC 7643 alone nothing may fail. On the built-in folder one
+//! check is wrong for [`APPENDED`] and must fail: it adds a whole extension, then a value to one of its multi-valued
+//! attributes, and expects that value alone, where RFC 7644 section 3.5.2.1 says "If the target location specifies a
+//! multi-valued attribute, a new value is added to the attribute". (No extension of the RFCs has such an attribute, so
+//! that the tool never meets the case elsewhere.) Replacing instead would take away every account but the last from
+//! people whose provider adds them one by one.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +15,8 @@ use serde_json::{Value, json};
 use crate::support::{TestServer, outside_program, report};
 
 const OWN: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:";
+/// Where the values of the first `add` stay beside that of the second.
+const APPENDED: [&str; 4] = ["User:accessMethods", "User:accounts", "Group:roles", "Group:accounts"];
 /// The checks that a server with User, EnterpriseUser and Group is asked to pass.
 const CHECKS: usize = 135;
 
@@ -91,20 +95,19 @@ fn scim2_tester_passes_on_the_schemas_of_the_rfc() {
 }
 
 #[test]
-fn scim2_tester_passes_on_the_shipped_schemas_but_for_what_it_cannot_judge() {
+fn scim2_tester_passes_on_the_shipped_schemas_but_where_it_wants_added_values_to_replace() {
     let server = TestServer::start();
     let checks = scim2_tester(&server, &connect(&server, &json!({})));
     let failed = not_passed(&checks);
-    let is_known = |check: &&&Check| {
-        let own = check.said.contains(&format!("for '{OWN}")) || check.said.contains(&format!("attribute '{OWN}"));
+    // It draws values by chance: of the two access methods it may add the one that is there.
+    let is_appended = |check: &&&Check| {
         let name = check.said.lines().next().unwrap_or_default();
-        own && ["check_add_attribute", "check_replace_attribute", "check_remove_attribute"]
-            .iter()
-            .any(|known| name.ends_with(known))
+        let of = |attribute: &&str| check.said.contains(&format!("unexpected value for '{OWN}{attribute}'"));
+        name.ends_with("check_add_attribute") && APPENDED.iter().any(of)
     };
-    let unknown: Vec<_> = failed.iter().filter(|check| !is_known(check)).collect();
+    let unknown: Vec<_> = failed.iter().filter(|check| !is_appended(check)).collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
-    assert!(failed.len() <= 7, "{failed:#?}");
+    assert!(failed.len() <= APPENDED.len(), "{failed:#?}");
     assert!(checks.len() - failed.len() >= CHECKS, "{} checks", checks.len());
 }
 

@@ -183,6 +183,7 @@ fn user_image(name: &str) -> Image {
         assigned: true,
         accounts: Vec::new(),
         password_changed_at: None,
+        linked_again: None,
         external_ids: std::collections::BTreeMap::new(),
     })
 }

@@ -146,6 +146,42 @@ fn a_revoked_person_is_nobody_although_the_token_holds() {
 }
 
 #[test]
+fn a_token_from_before_its_person_was_made_again_is_void() {
+    let mut scene = Scene::new(&Keys::File(honest_keys()), &[]);
+    let issued = |seconds: Option<i64>| {
+        let mut claims = claims("jdoe");
+        claims.as_object_mut().unwrap().remove("nbf");
+        claims["iat"] = json!(seconds.map(|ago| now() - ago));
+        if seconds.is_none() {
+            claims.as_object_mut().unwrap().remove("iat");
+        }
+        HONEST[0].token(&claims)
+    };
+    let (old, undated) = (issued(Some(60)), issued(None));
+    assert!(scene.ask(&old).permit && scene.ask(&undated).permit);
+    let path = format!("Users/{}", scene.jdoe);
+    scene.scim.call("DELETE", &path, &Value::Null).expect(&[204]);
+    assert_eq!(scene.ask(&old).reason, "deactivated");
+    let user = json!({"schemas": [USER, USER_EXTENSION], "userName": "jdoe", "externalId": "00u-jdoe", "active": true,
+        USER_EXTENSION: {"accessMethods": ["api"], "accounts": ["100"]}});
+    let again = scene.scim.call("POST", "Users", &user).expect(&[201]).json();
+    assert_eq!(again["id"], scene.jdoe, "the same record");
+    for token in [&old, &undated] {
+        let answer = scene.ask(token);
+        assert_eq!((answer.permit, answer.reason.as_str()), (false, "unauthenticated"));
+        assert!(answer.message.contains("provisioned anew"), "{}", answer.message);
+    }
+    // Within the leeway of 30 seconds that clocks of issuers have.
+    assert!(scene.ask(&issued(Some(-20))).permit, "signed in anew");
+    // It is kept over a start, and a mere deactivation voids nothing.
+    let mut scene = scene.restarted(&[]);
+    assert_eq!(scene.ask(&old).reason, "unauthenticated");
+    scene.patch(&json!([{"op": "replace", "path": "active", "value": false}]));
+    scene.patch(&json!([{"op": "replace", "path": "active", "value": true}]));
+    assert!(scene.ask(&issued(Some(-25))).permit);
+}
+
+#[test]
 fn claims_about_roles_and_groups_bring_nothing_back() {
     let mut scene = Scene::new(&Keys::File(honest_keys()), &[]);
     let accounts = format!("{USER_EXTENSION}:accounts");

@@ -95,7 +95,12 @@ impl People {
     fn on_people(&self, class: &Arc<Vec<u32>>) -> Vec<Spot> {
         let own = |at: u32| Some(("User", self.person(at)?.0.id()));
         let mut spots = Vec::new();
-        spots.extend(class.first().and_then(|first| self.spot(Place::OwnProfile, *first, own(*first), class)));
+        // Who has no account shares none with themselves.
+        let has_none = |at: &u32| self.person(*at).is_none_or(|(_, rights)| rights.accounts.is_empty());
+        let (without, with): (Vec<u32>, Vec<u32>) = class.iter().copied().partition(has_none);
+        for part in [without, with].map(Arc::new) {
+            spots.extend(part.first().and_then(|first| self.spot(Place::OwnProfile, *first, own(*first), &part)));
+        }
         let colleague = |at: u32| {
             self.person(at)?.1.accounts.iter().find_map(|account| match self.sharing.get(account) {
                 Some((one, _)) if *one != at => Some(*one),

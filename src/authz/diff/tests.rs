@@ -111,6 +111,31 @@ fn a_new_grant_is_told_on_made_up_people() {
     assert!(back.changes.len() == 1 && !back.changes[0].gains && back.changes[0].people == gain.people);
 }
 
+/// To share an account with oneself one must have one: such people are told apart on their own profile.
+#[test]
+fn people_without_accounts_are_no_match_for_themselves() {
+    let shares = r#"@id("shares") permit (principal is User, action == Action::"getUser", resource is User)
+        when { principal.accounts.containsAny(resource.accounts) };"#;
+    let nothing = r#"@id("nobody") permit (principal is User, action == Action::"createOrder", resource is Account)
+        when { resource.products.isEmpty() };"#;
+    let (old, new) = (bundle(Some(nothing)), bundle(Some(shares)));
+    let person = |accounts: &[&str]| PersonCase {
+        accounts: accounts.iter().map(ToString::to_string).collect(),
+        ..PersonCase::default()
+    };
+    let mut made = CaseFile::default();
+    made.accounts.insert("100".into(), AccountCase { products: vec!["UC".into()] });
+    made.people = [("anna", person(&[])), ("ben", person(&["100"])), ("carl", person(&[]))]
+        .map(|(name, person)| (name.to_owned(), person))
+        .into();
+    let difference = compare(&old, &new, &Arc::new(directory_of(&new, &made)), &sources()).unwrap();
+    let own: Vec<&AccessChange> =
+        difference.changes.iter().filter(|change| change.place == Place::OwnProfile).collect();
+    let [gain] = own.as_slice() else { panic!("{:?}", difference.changes) };
+    assert!(gain.gains);
+    assert_eq!(gain.people.some, ["ben"]);
+}
+
 fn copy(from: &str, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -111,6 +111,7 @@ pub(in crate::authz) fn directory(seed: u64) -> Directory {
             roles: roles(dice, 3),
             assigned: dice.below(8) == 0,
             accounts: dice.some(&accounts, 3),
+            linked_again: None,
             external_ids: std::collections::BTreeMap::new(),
             password_changed_at: (dice.below(2) == 0)
                 .then(|| Timestamp(NOW - DAY * i64::try_from(dice.below(120)).unwrap())),

@@ -1,6 +1,6 @@
-//! `policy diff`: two folders, and who gains or loses access between them; `export`: the people to compare on.
+//! `policy diff`: two folders, and who gains or loses access between them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,8 +10,7 @@ use crate::app::policy::{AccessChange, Difference, Names, Place, compare};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Out, OutputFormat};
 use crate::cli::remote::Fault;
-use crate::cli::session::{Session, Verdict};
-use crate::http::Method;
+use crate::cli::session::Verdict;
 
 /// Flags of `policy diff`.
 #[derive(Clone, Debug, Args)]
@@ -20,7 +19,7 @@ pub struct Diff {
     pub old: PathBuf,
     /// The folder as it is to be
     pub new: PathBuf,
-    /// Compare on the people and accounts of this export (`cedargate export`)
+    /// Compare on the people and accounts of this file (`cedargate policy people`)
     #[arg(long, value_name = "FILE", conflicts_with = "server_people")]
     pub people: Option<PathBuf>,
     /// Compare on the people and accounts of the running server
@@ -47,38 +46,6 @@ pub fn run(out: &mut Out, flags: &Diff, live: Option<String>) -> Verdict {
         OutputFormat::Json => out.json(&as_json(&difference)),
     }
     Ok(if difference.changes.is_empty() { Exit::Success } else { Exit::Partial })
-}
-
-/// Everything that decisions read of the running server, as JSON lines.
-pub async fn everybody(session: &mut Session<'_>) -> Result<String, Fault> {
-    let mut lines = String::new();
-    let mut after = Value::Null;
-    loop {
-        let body = json!({"after": after});
-        let (answer, _) = session.remote.call(Method::POST, "/v1/directory", Some(body)).await?;
-        for item in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
-            lines.push_str(&item.to_string());
-            lines.push('\n');
-        }
-        match answer.get("next") {
-            Some(next @ Value::String(_)) => after = next.clone(),
-            Some(_) | None => return Ok(lines),
-        }
-    }
-}
-
-/// `export`: the lines to a file, or to stdout.
-pub async fn export(session: &mut Session<'_>, file: Option<&Path>) -> Verdict {
-    let lines = everybody(session).await?;
-    match file {
-        None => session.out.raw(lines.as_bytes()),
-        Some(path) => {
-            std::fs::write(path, &lines)
-                .map_err(|cause| Fault::failure(format!("`{}` cannot be written: {cause}", path.display())))?;
-            session.out.say(&format!("{} lines in {}", lines.lines().count(), path.display()));
-        }
-    }
-    Ok(Exit::Success)
 }
 
 /// The most endpoints that one entry of the Markdown block lists.

@@ -1,18 +1,53 @@
-//! The names in a client certificate, once the handshake has verified it. Verifies nothing itself.
+//! The names in a client certificate and its last moment, once the handshake has verified it. Verifies nothing itself.
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use crate::http::ClientCertificate;
 
-/// Its names; `None` for what is no certificate. Wildcards name nobody and are left out.
+/// Its names and its end; `None` for what is no certificate. Wildcards name nobody and are left out.
 pub(super) fn names(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let parsed = EndEntityCert::try_from(certificate).ok()?;
     Some(ClientCertificate {
         uris: parsed.valid_uri_names().map(str::to_owned).collect(),
         dns_names: parsed.valid_dns_names().filter(|name| !name.contains('*')).map(str::to_owned).collect(),
         subject: subject(parsed.subject()).unwrap_or_default(),
+        not_after: not_after(certificate)?,
     })
+}
+
+/// The end of a certificate's validity (RFC 5280 section 4.1): the sixth part of what is signed, or the fifth where the
+/// version is left out.
+fn not_after(certificate: &[u8]) -> Option<i64> {
+    let (outer, _) = element(certificate, SEQUENCE)?;
+    let (mut signed, _) = element(outer, SEQUENCE)?;
+    if let Some((_version, rest)) = element(signed, VERSION) {
+        signed = rest;
+    }
+    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
+        // Serial number, algorithm, issuer.
+        (_, signed) = element(signed, tag)?;
+    }
+    let (validity, _) = element(signed, SEQUENCE)?;
+    let (_begin, end) = time(validity)?;
+    let (end, _) = time(end)?;
+    Some(end)
+}
+
+/// A moment in UTC in milliseconds since 1970, to its last millisecond, and what follows it (RFC 5280 section 4.1.2.5).
+fn time(der: &[u8]) -> Option<(i64, &[u8])> {
+    let (text, rest) = match element(der, GENERALIZED_TIME) {
+        Some((text, rest)) => (std::str::from_utf8(text).ok()?.to_owned(), rest),
+        None => {
+            let (text, rest) = element(der, UTC_TIME)?;
+            let text = std::str::from_utf8(text).ok()?;
+            let century = if text.get(..2)? < "50" { "20" } else { "19" };
+            (format!("{century}{text}"), rest)
+        }
+    };
+    let moment = jiff::civil::DateTime::strptime("%Y%m%d%H%M%SZ", &text).ok()?;
+    let moment = moment.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    Some((moment.as_millisecond() + 999, rest))
 }
 
 /// A distinguished name without its outer tag, as RFC 4514 section 2 writes it: the last part first. `None` where
@@ -39,6 +74,10 @@ fn subject(mut der: &[u8]) -> Option<String> {
 const SET: u8 = 0x31;
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+const INTEGER: u8 = 0x02;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const VERSION: u8 = 0xa0;
 
 /// The contents of a DER element of this tag, and what follows it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
@@ -141,6 +180,24 @@ mod tests {
         assert_eq!(names.uris, ["spiffe://example.com/gateway"]);
         assert_eq!(names.dns_names, ["gateway.example.com"]);
         assert_eq!(names.subject, r"CN=gate way,O=Example\, Inc.");
+    }
+
+    #[test]
+    fn the_end_is_read_in_both_forms() {
+        let end = |year: i32| {
+            let mut params = CertificateParams::default();
+            params.not_after = rcgen::date_time_ymd(year, 2, 28);
+            names(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der()).unwrap().not_after
+        };
+        // Up to 2049 in two digits, from 2050 on in four.
+        assert_eq!(end(2030), 1_898_467_200_999);
+        assert_eq!(end(2060), 2_845_152_000_999);
+        let utc =
+            |text: &str| time(&[&[0x17, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()).map(|at| at.0);
+        assert_eq!(utc("700101000000Z"), Some(999));
+        for wrong in ["7001010000Z", "700101000000", "701301000000Z", "\u{e9}00101000000Z", ""] {
+            assert_eq!(utc(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

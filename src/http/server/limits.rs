@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::transport::Patience;
+use super::vitals::Patience;
 
 /// The limits of one listener. The defaults suit a listener of small requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub struct Limits {
     pub header_deadline: Duration,
     /// Bytes of a body that is read whole. More gets 413, without reading them.
     pub body_bytes: u64,
-    /// Bytes of all larger bodies being held at one time. More gets 503.
+    /// Bytes of all larger or slower bodies being held at one time; one connection may hold a quarter. More gets 503.
     pub body_memory: u64,
+    /// Bodies that did not come along with their headers and are waited for. More gets 503; each connection has 8 of its own.
+    pub waiting_bodies: usize,
     /// From the headers to the last byte of a whole body, or between two pieces of a streamed one. Then 408.
     pub body_deadline: Duration,
     /// Bytes of a body that is read piece by piece. More gets 413.
@@ -49,6 +51,7 @@ impl Default for Limits {
             header_deadline: Duration::from_secs(8),
             body_bytes: 1024 * 1024,
             body_memory: 48 * 1024 * 1024,
+            waiting_bodies: 4096,
             body_deadline: Duration::from_secs(8),
             stream_bytes: 4 * 1024 * 1024 * 1024,
             handler_deadline: Duration::from_secs(30),

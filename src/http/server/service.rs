@@ -1,7 +1,7 @@
 //! One request: route, admit, read, handle, answer. Whatever goes wrong is a refusal, never silence and never a permit.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::Version;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
@@ -18,15 +18,13 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::limits::Limits;
-use super::transport::Vitals;
+use super::receive::{self, Held, Tally};
+use super::vitals::Vitals;
 use crate::clock::{Clock, Sources};
-use crate::http::body::{body_too_large, body_too_slow, next_data};
+use crate::http::body::body_too_large;
 use crate::http::router::{Found, Handling, RouteTable};
 use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Request, Response};
 use crate::telemetry::{ListenerMetrics, Stopwatch};
-
-/// Bodies up to this size are not counted against [`Limits::body_memory`]: [`Limits::requests`] bounds them.
-const SMALL_BODY: u64 = 8 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("cedargate-request-id");
 /// The client's own name of a request: every answer to it, an error as well, has the same (AuthZEN 1.0, section 10.1.3).
@@ -39,8 +37,8 @@ pub(super) struct Listener {
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) ids: Ids,
     pub(super) request_ids: bool,
-    /// Bytes of larger bodies being held.
-    pub(super) body_memory: AtomicU64,
+    /// Bodies on their way, of all connections.
+    pub(super) bodies: Tally,
 }
 
 /// One connection.
@@ -48,8 +46,27 @@ pub(super) struct Connection {
     pub(super) listener: Arc<Listener>,
     pub(super) vitals: Arc<Vitals>,
     pub(super) peer: Arc<Peer>,
+    /// Bodies on their way, of this connection.
+    pub(super) bodies: Tally,
     /// Tells the drain that this connection, or a handler of it, is not done.
     pub(super) _alive: mpsc::Sender<()>,
+}
+
+impl Connection {
+    /// For how long the client's certificate is still valid; `None` where it has none. The handshake looked at it once,
+    /// and connections may live longer.
+    pub(super) fn certificate_lasts(&self) -> Option<Duration> {
+        let not_after = self.peer.certificate.as_ref()?.not_after;
+        let left = not_after.saturating_add(1).saturating_sub(self.listener.ids.clock.now().0);
+        Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
+    }
+
+    fn known(&self) -> Result<(), Refusal> {
+        let ended = self.certificate_lasts().is_some_and(|lasts| lasts.is_zero());
+        let refusal =
+            || Refusal::unauthenticated("the client certificate is no longer valid; connect again with a new one");
+        if ended { Err(refusal()) } else { Ok(()) }
+    }
 }
 
 /// Makes request ids: UUIDs of version 7 with a counter from a random start (RFC 9562 section 6.2), since asking
@@ -86,7 +103,7 @@ pub(super) async fn answer(
     let watch = Stopwatch::start();
     let listener = &connection.listener;
     let presence = Presence::new(&connection, request.version());
-    let id = listener.ids.next();
+    let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -117,7 +134,7 @@ pub(super) async fn answer(
         took_us = took.as_micros(),
         "answered"
     );
-    Ok(response.map(|body| Served { body, presence }))
+    Ok(response.map(|body| Served::new(body, presence)))
 }
 
 /// One host for every request, in the `Host` header. HTTP/2 tells it as `:authority` (RFC 9113 section 8.3.1); a
@@ -139,6 +156,12 @@ fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
     }
 }
 
+/// See [`super::target`].
+fn fragment() -> Refusal {
+    let message = "the request's target holds a `#`; encode it as %23, or leave it and what follows out";
+    Refusal { code: "malformed-request", ..Refusal::bad_request(message) }
+}
+
 struct Outcome {
     response: Response,
     template: &'static str,
@@ -148,9 +171,17 @@ struct Outcome {
 
 async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
-    if let Err(refusal) = settle_host(&mut parts) {
+    if let Err(refusal) = settle_host(&mut parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
         return Outcome { response, template: "", body_left: !body.is_end_stream() };
+    }
+    if connection.vitals.had_fragment() {
+        // The connection closes: what of the bytes still to come is a request cannot be told.
+        return Outcome {
+            response: listener.table.render(parts.uri.path(), &fragment()),
+            template: "",
+            body_left: true,
+        };
     }
     let uri = parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
@@ -164,10 +195,6 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         response: listener.table.render(uri.path(), refusal),
         template,
         body_left,
-    };
-    let Some(mut slot) = Slot::take(connection) else {
-        let refusal = Refusal::unavailable("overloaded", "too many requests are being worked on; try again soon");
-        return refused(&refusal, !body.is_end_stream());
     };
     let request = |body| Request {
         method: parts.method,
@@ -185,30 +212,71 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             if body.size_hint().lower() > limits.stream_bytes {
                 return refused(&body_too_large(limits.stream_bytes), true);
             }
+            let slot = match Slot::take(connection, None) {
+                Ok(slot) => slot,
+                Err(refusal) => return refused(&refusal, !body.is_end_stream()),
+            };
             let _streaming = Streaming::new(connection);
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
             run(slot, template, request, move |request| handler(request, reader), None).await
         }
-        Handling::Now(handler) => match read_whole(&mut slot, body).await {
-            Ok(bytes) => {
+        Handling::Now(handler) => match complete(connection, body).await {
+            Ok((_slot, bytes)) => {
                 let request = request(bytes);
                 catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| failed(&listener.metrics, template))
             }
-            Err(refusal) => return refused(&refusal, true),
+            Err((refusal, body_left)) => return refused(&refusal, body_left),
         },
-        Handling::Later(handler) => match read_whole(&mut slot, body).await {
-            Ok(bytes) => {
+        Handling::Here(handler) => match complete(connection, body).await {
+            Ok((_slot, bytes)) => {
+                here(handler(request(bytes)), &listener.metrics, template, listener.limits.handler_deadline).await
+            }
+            Err((refusal, body_left)) => return refused(&refusal, body_left),
+        },
+        Handling::Later(handler) => match complete(connection, body).await {
+            Ok((slot, bytes)) => {
                 let (handler, request) = (Arc::clone(handler), request(bytes));
                 let deadline = Some(listener.limits.handler_deadline);
                 run(slot, template, request, move |request| handler(request), deadline).await
             }
-            Err(refusal) => return refused(&refusal, true),
+            Err((refusal, body_left)) => return refused(&refusal, body_left),
         },
     };
     match done {
         Ok(response) => Outcome { response, template, body_left: false },
         Err(refusal) => refused(&refusal, false),
+    }
+}
+
+/// Reads the body, then takes a slot: one that waits for its body has nothing to work on yet. A refusal comes with whether
+/// the client may still be sending.
+async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot, Bytes), (Refusal, bool)> {
+    let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
+    // One that came with the body speaks against this request, not against the next one's sender.
+    if connection.vitals.had_fragment() {
+        return Err((fragment(), true));
+    }
+    let slot = Slot::take(connection, held).map_err(|refusal| (refusal, false))?;
+    Ok((slot, bytes))
+}
+
+/// Runs a handler on the connection's own task. The usual answer is there at its first turn and costs no timer.
+async fn here(
+    mut answer: Answer,
+    metrics: &ListenerMetrics,
+    template: &'static str,
+    deadline: Duration,
+) -> Result<Response, Refusal> {
+    let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(failed(metrics, template))),
+    });
+    let late = || Refusal::unavailable("timeout", format!("no answer within {deadline:?}; try again"));
+    let mut caught = pin!(caught);
+    match receive::at_once(caught.as_mut()).await {
+        Some(done) => done,
+        None => tokio::time::timeout(deadline, caught).await.unwrap_or_else(|_| Err(late())),
     }
 }
 
@@ -220,7 +288,7 @@ async fn run(
     handler: impl FnOnce(Request) -> Answer + Send + 'static,
     deadline: Option<Duration>,
 ) -> Result<Response, Refusal> {
-    let metrics = Arc::clone(&slot.0.listener.metrics);
+    let metrics = Arc::clone(&slot.connection.listener.metrics);
     let span = tracing::info_span!("request", id = request.id, route = template);
     let work = async move {
         let _slot = slot;
@@ -248,58 +316,6 @@ fn failed(metrics: &ListenerMetrics, template: &'static str) -> Refusal {
     Refusal::internal("something went wrong here; the log has the cause")
 }
 
-/// Reads a body whole, within size, memory and time.
-async fn read_whole(slot: &mut Slot, mut body: Incoming) -> Result<Bytes, Refusal> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let connection = Arc::clone(&slot.0);
-    let limits = &connection.listener.limits;
-    if body.size_hint().lower() > limits.body_bytes {
-        return Err(body_too_large(limits.body_bytes));
-    }
-    let reading = async {
-        let mut whole = BytesMut::new();
-        while let Some(bytes) = next_data(&mut body).await? {
-            if !bytes.is_empty() {
-                connection.vitals.progress();
-            }
-            if body.is_end_stream() && whole.is_empty() && bytes.len() as u64 <= SMALL_BODY.min(limits.body_bytes) {
-                // The usual case: one piece, taken without a copy.
-                return Ok(bytes);
-            }
-            let length = (whole.len() + bytes.len()) as u64;
-            if length > limits.body_bytes {
-                return Err(body_too_large(limits.body_bytes));
-            }
-            slot.hold(length)?;
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(whole.freeze())
-    };
-    within(limits.body_deadline, reading).await.unwrap_or_else(|| Err(body_too_slow(limits.body_deadline)))
-}
-
-/// `None` where the work is not done within the deadline. A timer is only set for work that still waits at its
-/// second turn: a body that came along with its headers is there by then, and needs none.
-async fn within<T>(deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    let mut first_turn = true;
-    let early = poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if first_turn => {
-            first_turn = false;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Poll::Pending => Poll::Ready(None),
-    });
-    match early.await {
-        Some(done) => Some(done),
-        None => tokio::time::timeout(deadline, work).await.ok(),
-    }
-}
-
 /// The answer to HEAD: the headers of GET and no body (RFC 9110 section 9.3.2).
 fn without_body(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
@@ -310,39 +326,26 @@ fn without_body(response: Response) -> Response {
 }
 
 /// A request being worked on, and the memory that its body takes. Lives as long as the handler does.
-struct Slot(Arc<Connection>, u64);
+struct Slot {
+    connection: Arc<Connection>,
+    _held: Option<Held>,
+}
 
 impl Slot {
-    /// `None` where as many requests as allowed are being worked on.
-    fn take(connection: &Arc<Connection>) -> Option<Self> {
-        let slot = Self(Arc::clone(connection), 0);
-        let in_flight = slot.0.listener.metrics.begin();
-        let most = i64::try_from(slot.0.listener.limits.requests).unwrap_or(i64::MAX);
+    /// Refused where as many requests as allowed are being worked on.
+    fn take(connection: &Arc<Connection>, held: Option<Held>) -> Result<Self, Refusal> {
+        let slot = Self { connection: Arc::clone(connection), _held: held };
+        let in_flight = connection.listener.metrics.begin();
+        let most = i64::try_from(connection.listener.limits.requests).unwrap_or(i64::MAX);
         // Dropping the slot ends what it began.
-        (in_flight <= most).then_some(slot)
-    }
-
-    /// Takes memory for a body of this length; refuses where too much is taken.
-    fn hold(&mut self, length: u64) -> Result<(), Refusal> {
-        if length <= SMALL_BODY || length <= self.1 {
-            return Ok(());
-        }
-        let listener = &self.0.listener;
-        let held = listener.body_memory.fetch_add(length - self.1, Ordering::Relaxed) + (length - self.1);
-        self.1 = length;
-        if held > listener.limits.body_memory {
-            return Err(Refusal::unavailable("overloaded", "too much is being received at once; try again soon"));
-        }
-        Ok(())
+        let overloaded = || Refusal::unavailable("overloaded", "too many requests are being worked on; try again soon");
+        if in_flight <= most { Ok(slot) } else { Err(overloaded()) }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.listener.metrics.end();
-        if self.1 > 0 {
-            self.0.listener.body_memory.fetch_sub(self.1, Ordering::Relaxed);
-        }
+        self.connection.listener.metrics.end();
     }
 }
 
@@ -382,6 +385,23 @@ impl Drop for Streaming {
 pub(super) struct Served {
     body: Body,
     presence: Presence,
+    /// The client's turn: it waits for the client to have room, not for a writer of ours.
+    unsent: bool,
+}
+
+impl Served {
+    fn new(body: Body, presence: Presence) -> Self {
+        presence.0.vitals.unsent(true);
+        Self { body, presence, unsent: true }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if self.unsent {
+            self.presence.0.vitals.unsent(false);
+        }
+    }
 }
 
 impl hyper::body::Body for Served {
@@ -394,7 +414,11 @@ impl hyper::body::Body for Served {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
-            self.presence.0.vitals.progress();
+            self.presence.0.vitals.sent();
+        }
+        if polled.is_ready() != self.unsent {
+            self.unsent = polled.is_ready();
+            self.presence.0.vitals.unsent(self.unsent);
         }
         polled
     }

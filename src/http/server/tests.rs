@@ -1,7 +1,10 @@
 //! Real sockets on port 0. Limits are short, so that what must end ends soon; nothing sleeps to be in time.
 
+mod bodies;
 mod peer;
+mod target;
 mod tls;
+mod unsent;
 
 use std::net::{Shutdown, SocketAddr};
 
@@ -14,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::http::client::Client;
-use crate::http::{Body, Method, Router, StatusCode, later, now, respond, stream};
+use crate::http::{Body, Method, Router, StatusCode, here, later, now, respond, stream};
 use crate::telemetry::{Metrics, Stopwatch};
 
 struct Running {
@@ -34,12 +37,16 @@ impl Running {
     }
 
     fn start_as(config: &ListenerConfig, router: Router, limits: Limits) -> Self {
+        Self::start_with(config, router, limits, Sources::system())
+    }
+
+    fn start_with(config: &ListenerConfig, router: Router, limits: Limits, sources: Sources) -> Self {
         let metrics = Metrics::new(&[]);
         let service = Service {
             table: Arc::new(router.build().unwrap()),
             limits,
             metrics: metrics.listener("test"),
-            sources: Sources::system(),
+            sources,
             request_ids: true,
         };
         let bound = Bound::bind(config).unwrap();
@@ -283,33 +290,20 @@ async fn a_client_that_does_not_read_its_answer_is_cut() {
 }
 
 #[tokio::test]
-async fn larger_bodies_share_a_memory_that_is_given_back() {
-    let limits = Limits { body_bytes: 200_000, body_memory: 150_000, ..Limits::default() };
-    let server = Running::start(echo(), limits);
-    let client = server.client();
-    let send = |length: usize| client.send(Method::POST, "/echo", None, Bytes::from(vec![b'a'; length]));
-    assert_eq!(send(160_000).await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
-    for _ in 0..5 {
-        assert_eq!(send(140_000).await.unwrap().status, StatusCode::OK);
-    }
-}
-
-#[tokio::test]
 async fn a_panic_is_a_500_and_the_process_lives() {
-    let router = echo().route(Method::GET, "/now", now(|_| panic!("at once"))).route(
-        Method::GET,
-        "/later",
-        later(|_| async { panic!("in a while") }),
-    );
+    let router = echo()
+        .route(Method::GET, "/now", now(|_| panic!("at once")))
+        .route(Method::GET, "/here", here(|_| async { panic!("in a while") }))
+        .route(Method::GET, "/later", later(|_| async { panic!("in a while") }));
     let server = Running::start(router, Limits::default());
     let client = server.client();
-    for path in ["/now", "/later"] {
+    for path in ["/now", "/here", "/later"] {
         let reply = client.get(path).await.unwrap();
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(reply.text().contains("\"code\":\"internal\"") && !reply.text().contains("while"), "{}", reply.text());
     }
     assert_eq!(client.get("/hello").await.unwrap().status, StatusCode::OK);
-    assert!(server.counts("cedargate_http_panics_total{listener=\"test\"} 2"));
+    assert!(server.counts("cedargate_http_panics_total{listener=\"test\"} 3"));
     assert!(server.counts("cedargate_http_requests_in_flight{listener=\"test\"} 0"), "no slot is lost");
 }
 

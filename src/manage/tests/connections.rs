@@ -77,6 +77,35 @@ async fn rotation_has_two_live_tokens_at_most_and_revoking_ends_one_at_once() {
 }
 
 #[tokio::test]
+async fn what_is_noted_of_tokens_goes_with_them() {
+    let house = House::furnished().await;
+    let created = house.connect(okta()).await;
+    let id = created["id"].as_str().unwrap();
+    let tokens = format!("connections/{id}/tokens");
+    let note = |key: String, value: &str| crate::store::Step::Note { key, value: Some(value.to_owned()) };
+    let mut last = created["tokens"][0]["id"].as_str().unwrap().to_owned();
+    for turn in 0..40 {
+        house.manage.commit(vec![note(format!("connection/{id}/token/{last}"), &turn.to_string())]).await.unwrap();
+        let next = house.post(&tokens, json!({})).await.body["id"].as_str().unwrap().to_owned();
+        assert_eq!(house.delete(&format!("{tokens}/{last}")).await.status, StatusCode::NO_CONTENT);
+        last = next;
+    }
+    let shown = house.get(&format!("connections/{id}")).await.body;
+    let known: Vec<&str> =
+        shown["tokens"].as_array().unwrap().iter().map(|token| token["id"].as_str().unwrap()).collect();
+    let notes = house.store.notes("connection/").await.unwrap();
+    assert!(notes.len() <= known.len() && notes.len() > 2, "{} notes of {} tokens", notes.len(), known.len());
+    assert!(notes.iter().all(|(key, _)| known.iter().any(|id| key.ends_with(id))));
+
+    // What an earlier process left behind goes at the start; what is about a token that is there stays.
+    let stray =
+        ["connection/gone/token/x".to_owned(), "connection/gone/alarm".to_owned(), format!("connection/{id}/token/x")];
+    house.manage.commit(stray.map(|key| note(key, "1")).to_vec()).await.unwrap();
+    house.manage.scim.recover().await.unwrap();
+    assert_eq!(house.store.notes("connection/").await.unwrap(), notes);
+}
+
+#[tokio::test]
 async fn a_token_may_expire_but_only_in_the_future() {
     let house = House::furnished().await;
     let created = house.connect(okta()).await;

@@ -1,7 +1,9 @@
 //! Changes of single facts: as orders for people, and made in the facts to see what comes of them.
 
-use super::super::conditions::Piece;
+use super::super::conditions::{Clause, Piece};
 use super::super::entities::{Asker, Facts, PrincipalFacts, ResourceFacts};
+use super::own::Own;
+use super::{GroupFacts, Seen};
 use crate::domain::AdministrationLevel;
 
 /// A change of one fact.
@@ -14,8 +16,13 @@ pub struct Step {
     /// As an order: `assign the role Ordering`.
     pub what: String,
     /// Who can do it.
-    pub by: &'static str,
+    pub by: String,
+    /// Some of the people who may, by their usernames; empty where nobody is known.
+    pub administrators: Vec<String>,
 }
+
+/// The most roles of a group that are named.
+const MOST_NAMED: usize = 5;
 
 /// How hard a step is.
 pub(super) fn effort(step: &Step) -> (Piece, bool) {
@@ -36,8 +43,32 @@ fn account_at_hand<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
     }
 }
 
+impl Step {
+    fn new(piece: Piece, gain: bool, what: String, by: &str) -> Self {
+        Self { piece, gain, what, by: by.to_owned(), administrators: Vec::new() }
+    }
+}
+
+/// The change of an entity of the bundle's own. `by_request`: questions may say what changes.
+pub(super) fn own_step(own: &Own, gain: bool, what: String, by_request: bool) -> Step {
+    let by = if by_request { "the application that asks" } else { "whoever keeps the entities of this folder" };
+    Step::new(Piece::Own(own.clone()), gain, what, by)
+}
+
+/// That a condition holds, where nobody knows how to bring that about.
+pub(super) fn assumption(condition: &Seen) -> Step {
+    let holds = if condition.clause == Clause::Unless { "does not hold" } else { "holds" };
+    let (verb, by) = if condition.piece == Piece::Request {
+        ("ask so that", "the application that asks")
+    } else {
+        ("see to it that", "whoever keeps what it reads")
+    };
+    let what = format!("{verb} this {holds}: {}", condition.text);
+    Step::new(Piece::Assumed(condition.text.clone()), true, what, by)
+}
+
 /// The change that brings the piece, or takes it away; `None` where nobody can.
-pub(super) fn step(piece: &Piece, gain: bool, facts: &Facts<'_>) -> Option<Step> {
+pub(super) fn step(piece: &Piece, gain: bool, facts: &Facts<'_>, groups: &[GroupFacts<'_>]) -> Option<Step> {
     const ADMIN: &str = "an Account Admin, or the identity provider";
     const OPERATOR: &str = "the operator of this service";
     let verb = |gains: &str, loses: &str| if gain { gains.to_owned() } else { loses.to_owned() };
@@ -50,10 +81,7 @@ pub(super) fn step(piece: &Piece, gain: bool, facts: &Facts<'_>) -> Option<Step>
             let what = verb(&format!("assign the role {name}"), &format!("take the role {name} away"));
             (piece.clone(), what, ADMIN)
         }
-        Piece::Group(id) => {
-            let what = verb(&format!("add to the group {id}"), &format!("remove from the group {id}"));
-            (piece.clone(), what, "the identity provider")
-        }
+        Piece::Group(id) => (piece.clone(), membership(id, gain, groups), "the identity provider"),
         Piece::Product(name) => {
             let on = account_at_hand(facts)?;
             let what = verb(&format!("activate {name} on account {on}"), &format!("deactivate {name} on account {on}"));
@@ -74,15 +102,32 @@ pub(super) fn step(piece: &Piece, gain: bool, facts: &Facts<'_>) -> Option<Step>
                 let other = other_level(name)?;
                 (other.name().to_owned(), format!("make them {}", other.name()))
             };
-            return Some(Step { piece: Piece::Level(level), gain: true, what, by: ADMIN });
+            return Some(Step::new(Piece::Level(level), true, what, ADMIN));
         }
         Piece::FreshPassword => {
             (piece.clone(), verb("set a new password", "let the password expire"), "the person, with the reset link")
         }
         Piece::NoRole => (piece.clone(), verb("take every role away", "assign any role"), ADMIN),
-        Piece::Request | Piece::Unchangeable => return None,
+        Piece::Own(_) | Piece::Assumed(_) | Piece::Request | Piece::Unchangeable => return None,
     };
-    Some(Step { piece, gain, what, by })
+    Some(Step::new(piece, gain, what, by))
+}
+
+fn membership(id: &str, gain: bool, groups: &[GroupFacts<'_>]) -> String {
+    let Some(group) = groups.iter().find(|group| group.id == id) else {
+        return if gain { format!("add to the group {id}") } else { format!("remove from the group {id}") };
+    };
+    if !gain {
+        return format!("remove from the group `{}`", group.name);
+    }
+    let named = group.roles.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    let gives = match group.roles.len() {
+        0 => String::new(),
+        1 => format!(", which gives the role {named}"),
+        2..=MOST_NAMED => format!(", which gives the roles {named}"),
+        more => format!(", which gives the roles {named} and {} more", more - MOST_NAMED),
+    };
+    format!("add to the group `{}`{gives}", group.name)
 }
 
 fn other_level(name: &str) -> Option<AdministrationLevel> {
@@ -97,24 +142,9 @@ fn shared_account<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
     if let ResourceFacts::User(person) = &facts.resource { person.accounts.first().copied() } else { None }
 }
 
-/// The facts after all steps.
-pub(super) fn apply_all<'a>(facts: &Facts<'a>, steps: &'a [Step]) -> Option<Facts<'a>> {
-    let mut changed: Facts<'a> = facts.clone();
-    for step in steps {
-        change(&mut changed, step)?;
-    }
-    Some(changed)
-}
-
-/// The facts after one step.
-pub(super) fn apply<'a>(facts: &Facts<'a>, step: &'a Step) -> Option<Facts<'a>> {
-    let mut changed: Facts<'a> = facts.clone();
-    change(&mut changed, step)?;
-    Some(changed)
-}
-
-/// Makes one change in the facts.
-fn change<'a>(facts: &mut Facts<'a>, step: &'a Step) -> Option<()> {
+/// Makes one change in the facts; those of the bundle's own entities are not among the facts. `None` where it cannot
+/// be made.
+pub(super) fn change<'a>(facts: &mut Facts<'a>, step: &'a Step, groups: &'a [GroupFacts<'a>]) -> Option<()> {
     let toggle = |list: &mut Vec<&'a str>, name: &'a str| {
         list.retain(|one| *one != name);
         if step.gain {
@@ -130,6 +160,9 @@ fn change<'a>(facts: &mut Facts<'a>, step: &'a Step) -> Option<()> {
         }
         return Some(());
     }
+    if let Piece::Own(_) | Piece::Assumed(_) = &step.piece {
+        return Some(());
+    }
     let now = facts.now;
     let person = person(facts)?;
     match &step.piece {
@@ -137,7 +170,20 @@ fn change<'a>(facts: &mut Facts<'a>, step: &'a Step) -> Option<()> {
             toggle(&mut person.roles, name);
             person.has_assigned_role = step.gain || !person.roles.is_empty();
         }
-        Piece::Group(id) => toggle(&mut person.groups, id),
+        Piece::Group(id) => {
+            toggle(&mut person.groups, id);
+            // What a group gave when it is left stays here: another one may give it, too.
+            if let Some(group) = groups.iter().find(|group| step.gain && group.id == *id) {
+                let join = |into: &mut Vec<&'a str>, from: &[&'a str]| {
+                    let new: Vec<&'a str> = from.iter().filter(|one| !into.contains(one)).copied().collect();
+                    into.extend(new);
+                };
+                join(&mut person.groups, &group.above);
+                join(&mut person.roles, &group.roles);
+                join(&mut person.accounts, &group.accounts);
+                person.has_assigned_role |= !group.roles.is_empty();
+            }
+        }
         Piece::Account(id) => toggle(&mut person.accounts, id),
         Piece::AccessMethod(name) => match name.as_str() {
             "api" => person.methods.api = step.gain,
@@ -157,6 +203,8 @@ fn change<'a>(facts: &mut Facts<'a>, step: &'a Step) -> Option<()> {
         | Piece::AccountAtHand
         | Piece::AccountNamed
         | Piece::AccountShared
+        | Piece::Own(_)
+        | Piece::Assumed(_)
         | Piece::Request
         | Piece::Unchangeable => return None,
     }

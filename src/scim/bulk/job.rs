@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Done;
-use super::references::{names, resolve};
+use super::references::{firm_names, names, resolve, take_out};
+use super::rings::rings;
 use crate::http::Method;
 use crate::scim::error::{ScimError, quote};
 use crate::scim::schema::{Tolerance, check_limits, member};
 
+/// The URN of a PATCH.
+const PATCH_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 /// The URN of a bulk request.
 const REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
 /// The longest `bulkId` in bytes.
@@ -48,8 +51,10 @@ pub(super) struct Item {
 pub(super) struct Plan {
     /// Each operation once; one that refers to others after them, else as sent.
     pub order: Vec<usize>,
-    /// Which operations each one refers to.
+    /// Which operations each one needs to have happened before.
     pub needs: Vec<BTreeSet<usize>>,
+    /// The ring that each one is in: references within it that can be added later are left out of `needs`.
+    pub rings: Vec<Option<usize>>,
     /// What is wrong with an operation before it runs.
     pub faults: BTreeMap<usize, ScimError>,
 }
@@ -109,11 +114,13 @@ impl Job {
             }
             plan.needs.push(needs);
         }
+        plan.rings = rings(&plan.needs);
+        let waits = self.waits(&mut plan);
         let mut seen = vec![false; self.items.len()];
         for first in 0..self.items.len() {
             // The operations that wait for each other, with those of their references that are still to be looked at.
             let mut waiting: Vec<(usize, Vec<usize>)> = Vec::new();
-            enter(first, &plan.needs, &mut seen, &mut waiting);
+            enter(first, &waits, &mut seen, &mut waiting);
             while let Some((index, open)) = waiting.last_mut() {
                 let index = *index;
                 match open.pop() {
@@ -126,12 +133,44 @@ impl Job {
                             let ring = waiting.iter().skip(start).map(|(other, _)| (*other, ring()));
                             plan.faults.extend(ring);
                         }
-                        None => enter(need, &plan.needs, &mut seen, &mut waiting),
+                        None => enter(need, &waits, &mut seen, &mut waiting),
                     },
                 }
             }
         }
         plan
+    }
+
+    /// What each operation waits for: what it needs, all of the ring that this is in, and what anybody of its own ring
+    /// needs from outside, so that a ring is one whole between the others. Within a ring only firm references count.
+    fn waits(&self, plan: &mut Plan) -> Vec<BTreeSet<usize>> {
+        let Plan { needs, rings, .. } = plan;
+        let mut members: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut outside: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let ring = |index: usize| rings.get(index).copied().flatten();
+        for (index, (needs, item)) in needs.iter_mut().zip(&self.items).enumerate() {
+            let Some(own) = ring(index) else { continue };
+            members.entry(own).or_default().insert(index);
+            let firm: BTreeSet<usize> =
+                firm_names(item).iter().filter_map(|name| self.makers.get(name).copied()).collect();
+            needs.retain(|need| ring(*need) != Some(own) || firm.contains(need));
+            outside.entry(own).or_default().extend(needs.iter().filter(|need| ring(**need) != Some(own)));
+        }
+        let with_rings = |waits: &BTreeSet<usize>, own: Option<usize>| {
+            let others = waits.iter().filter_map(|need| ring(*need)).filter(|other| Some(*other) != own);
+            let others: BTreeSet<usize> = others.collect();
+            let whole = others.iter().filter_map(|ring| members.get(ring)).flatten();
+            waits.iter().chain(whole).copied().collect::<BTreeSet<usize>>()
+        };
+        let wait = |(index, needs): (usize, &BTreeSet<usize>)| {
+            let own = ring(index);
+            let mut waits = with_rings(needs, own);
+            waits.extend(
+                own.and_then(|own| outside.get(&own)).map(|outside| with_rings(outside, own)).into_iter().flatten(),
+            );
+            waits
+        };
+        needs.iter().enumerate().map(wait).collect()
     }
 
     /// The refusal of an operation that refers to one that failed or did not run.
@@ -155,6 +194,32 @@ impl Job {
         Some(item)
     }
 
+    /// Takes out of an operation what refers to others of its ring, to be added by [`Self::addition`].
+    pub fn take_out(&mut self, index: usize, ring: &[usize]) -> Map<String, Value> {
+        let names: Vec<String> = ring.iter().filter_map(|other| self.items.get(*other)?.bulk_id.clone()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.items.get_mut(index).map(|item| take_out(item, &names)).unwrap_or_default()
+    }
+
+    /// The request that adds to what an operation made what was taken out of it.
+    pub fn addition(&self, index: usize, id: &str, taken: Map<String, Value>) -> Option<Item> {
+        let operation = json!({"op": "add", "value": taken});
+        let mut item = self.change_of(index, Method::PATCH, id)?;
+        item.data = Some(json!({"schemas": [PATCH_SCHEMA], "Operations": [operation]}));
+        resolve(&mut item, &self.ids);
+        Some(item)
+    }
+
+    /// The request that takes back what an operation made.
+    pub fn removal(&self, index: usize, id: &str) -> Option<Item> {
+        self.change_of(index, Method::DELETE, id)
+    }
+
+    fn change_of(&self, index: usize, method: Method, id: &str) -> Option<Item> {
+        let path = format!("{}/{id}", self.items.get(index)?.path.trim_end_matches('/'));
+        Some(Item { method, path, bulk_id: None, version: None, data: None })
+    }
+
     /// Takes note of what an operation made, for those that refer to it.
     pub fn created(&mut self, index: usize, done: &Done) {
         let Some(item) = self.items.get(index).filter(|item| item.method == Method::POST) else { return };
@@ -173,8 +238,8 @@ fn enter(index: usize, needs: &[BTreeSet<usize>], seen: &mut [bool], waiting: &m
 }
 
 fn ring() -> ScimError {
-    let detail = "this operation and others refer to each other in a ring; make the resources first, and add one of \
-                  the references by a later PATCH";
+    let detail = "this group and others would contain each other in a ring, which no group may; leave one of the \
+                  members out";
     ScimError::conflict(detail)
 }
 
@@ -212,8 +277,6 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Scim
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn job(operations: Value) -> Job {
@@ -242,6 +305,24 @@ mod tests {
         let plan = job(Value::Array(chain)).plan();
         assert_eq!(plan.order, (0..1_000).rev().collect::<Vec<_>>());
         assert_eq!(plan.faults.len(), 1, "the last one's reference leads nowhere");
+    }
+
+    #[test]
+    fn rings_that_can_be_opened_stand_as_one_between_the_others() {
+        let user = |name: &str, boss: &str| {
+            json!({"method": "POST", "path": "/Users", "bulkId": name, "data": {"userName": name,
+                "urn:x:User": {"manager": {"value": format!("bulkId:{boss}")}}}})
+        };
+        // The group waits for both, though it refers to one of them; the ring waits for whom one of it needs.
+        let plan =
+            job(json!([group("g", &["a"]), user("a", "b"), user("b", "a"), user("c", "d"), user("d", "d")])).plan();
+        assert!(plan.faults.is_empty(), "{:?}", plan.faults);
+        assert_eq!(plan.order, [1, 2, 0, 4, 3]);
+        assert_eq!(plan.rings, [None, Some(1), Some(1), None, Some(4)]);
+        assert_eq!(
+            plan.needs,
+            [BTreeSet::from([1]), BTreeSet::new(), BTreeSet::new(), BTreeSet::from([4]), BTreeSet::new()]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::job::Item;
 
@@ -15,15 +15,64 @@ const PREFIX: &str = "bulkId:";
 /// The names that an operation refers to.
 pub(super) fn names(item: &Item) -> Vec<String> {
     let mut found: Vec<String> = own_path(&item.path).into_iter().map(str::to_owned).collect();
-    if let Some(data) = &item.data {
-        let mut rest = vec![("", data)];
-        while let Some((key, value)) = rest.pop() {
-            match value {
-                Value::String(text) => found.extend(in_text(key, text).into_iter().map(str::to_owned)),
-                Value::Array(elements) => rest.extend(elements.iter().map(|element| (key, element))),
-                Value::Object(members) => rest.extend(members.iter().map(|(key, value)| (key.as_str(), value))),
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    found.extend(item.data.iter().flat_map(|data| in_value("", data)));
+    found
+}
+
+/// The names that a create cannot do without: the members of a group. A ring of these is a group that contains itself.
+pub(super) fn firm_names(item: &Item) -> Vec<String> {
+    let members = item.data.as_ref().and_then(Value::as_object).into_iter().flatten();
+    let members = members.filter(|(key, _)| is_membership(item, key));
+    members.flat_map(|(key, value)| in_value(key, value)).collect()
+}
+
+/// Takes out of a create whatever refers to one of these names, the members of a group aside. What is taken out can be
+/// added to the resource afterwards, as the value of a PATCH operation without a path.
+pub(super) fn take_out(item: &mut Item, names: &[&str]) -> Map<String, Value> {
+    let refers = |key: &str, value: &Value| in_value(key, value).iter().any(|name| names.contains(&name.as_str()));
+    let mut taken = Map::new();
+    let group = is_group(item);
+    let Some(Value::Object(data)) = &mut item.data else { return taken };
+    let keys: Vec<String> = data.keys().cloned().collect();
+    for key in keys.into_iter().filter(|key| !(group && key.eq_ignore_ascii_case("members"))) {
+        let extends = key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"));
+        match data.get_mut(&key) {
+            Some(Value::Object(own)) if extends => {
+                let (out, kept): (Map<String, Value>, Map<String, Value>) =
+                    std::mem::take(own).into_iter().partition(|(key, value)| refers(key, value));
+                *own = kept;
+                if own.is_empty() {
+                    data.shift_remove(&key);
+                }
+                if !out.is_empty() {
+                    taken.insert(key, Value::Object(out));
+                }
             }
+            Some(value) if refers(&key, value) => {
+                taken.extend(data.shift_remove_entry(&key));
+            }
+            Some(_) | None => {}
+        }
+    }
+    taken
+}
+
+fn is_membership(item: &Item, key: &str) -> bool {
+    is_group(item) && key.eq_ignore_ascii_case("members")
+}
+
+fn is_group(item: &Item) -> bool {
+    item.path.trim_matches('/').eq_ignore_ascii_case("Groups")
+}
+
+fn in_value(key: &str, value: &Value) -> Vec<String> {
+    let (mut found, mut rest) = (Vec::new(), vec![(key, value)]);
+    while let Some((key, value)) = rest.pop() {
+        match value {
+            Value::String(text) => found.extend(in_text(key, text).into_iter().map(str::to_owned)),
+            Value::Array(elements) => rest.extend(elements.iter().map(|element| (key, element))),
+            Value::Object(members) => rest.extend(members.iter().map(|(key, value)| (key.as_str(), value))),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
     found
@@ -110,5 +159,32 @@ mod tests {
         ]});
         assert_eq!(item.data, Some(expected));
         assert_eq!(names(&item), ["ab"]);
+    }
+
+    #[test]
+    fn what_can_be_added_later_is_taken_out_of_a_create() {
+        let create = |path: &str, data: Value| Item {
+            method: Method::POST,
+            path: path.into(),
+            bulk_id: Some("own".into()),
+            version: None,
+            data: Some(data),
+        };
+        let urn = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+        let mut user = create(
+            "/users",
+            json!({"userName": "a", "x": ["bulkId:b"], "y": "bulkId:other",
+            (urn): {"department": "D", "manager": {"value": "bulkId:b", "displayName": "B"}}}),
+        );
+        assert!(firm_names(&user).is_empty());
+        let taken = take_out(&mut user, &["b"]);
+        let manager = json!({"value": "bulkId:b", "displayName": "B"});
+        assert_eq!(Value::Object(taken), json!({"x": ["bulkId:b"], (urn): {"manager": manager}}));
+        assert_eq!(user.data, Some(json!({"userName": "a", "y": "bulkId:other", (urn): {"department": "D"}})));
+
+        let data = json!({"displayName": "g", "Members": [{"value": "bulkId:b"}], "z": "bulkId:b"});
+        let mut group = create("/Groups", data);
+        assert_eq!(firm_names(&group), ["b"]);
+        assert_eq!(Value::Object(take_out(&mut group, &["b"])), json!({"z": "bulkId:b"}), "members stay");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::image::{access_methods, granted};
+use super::super::image::access_methods;
 use super::super::state::{Claims, GroupState, UserState};
 use crate::domain::AdministrationLevel;
 
@@ -26,8 +26,8 @@ impl Access {
         if deleted {
             return Self { active: Some(false), locked: Some(state.locked), ..Self::default() };
         }
-        let admin = state.claims.admin.as_ref().is_some_and(|claim| claim.granted);
-        let level = if admin { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser };
+        let level =
+            if state.claims.is_admin() { AdministrationLevel::AccountAdmin } else { AdministrationLevel::BasicUser };
         Self {
             active: Some(state.active),
             locked: Some(state.locked),
@@ -43,8 +43,11 @@ impl Access {
     }
 
     fn of_claims(claims: &Claims) -> Self {
-        let names = |claims| granted(claims).map(str::to_owned).collect();
-        Self { roles: names(&claims.roles), accounts: names(&claims.accounts), ..Self::default() }
+        Self {
+            roles: claims.given_roles().map(str::to_owned).collect(),
+            accounts: claims.given_accounts().map(str::to_owned).collect(),
+            ..Self::default()
+        }
     }
 
     /// What is different, by name: `{"before", "after"}` for single facts, `{"gained", "lost"}` for sets.
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn gains_and_losses_have_names() {
-        let claim = |granted| Claim { by: "c".into(), granted };
+        let claim = |granted| Claim { by: "c".into(), granted, dormant: false };
         let mut state = UserState { active: true, ..UserState::default() };
         state.claims.roles.insert("Ordering".into(), claim(true));
         state.claims.roles.insert("Unknown".into(), claim(false));

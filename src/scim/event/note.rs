@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::content::Draft;
 use super::super::error::ScimError;
 use super::super::schema::ResourceKind;
-use super::super::state::{Claims, GroupState, UserState};
+use super::super::state::{Claims, Ended, GroupState, UserState};
 use super::super::{Scim, store_failure};
 use super::difference::{self, AttributeChange};
 use super::effect::Access;
@@ -29,6 +29,17 @@ pub(in crate::scim) struct Reversal {
     pub claims: Claims,
     /// The groups that were left, by id.
     pub groups: Vec<String>,
+    /// Whether the person was active before.
+    pub active: bool,
+    /// Whose deactivation it was before, where somebody inactive was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// A person's part of an event.
+struct UserNote {
+    deactivates: bool,
+    reversal: Option<Reversal>,
 }
 
 /// The event of a write, and whether it ends somebody's access.
@@ -65,16 +76,16 @@ impl Scim {
         let records = self.records_of(steps).await?;
         let Some(turn) = steps.iter().find_map(|step| turn(step, &records)) else { return Ok(None) };
         let mut body = Map::new();
-        let deactivation = match turn.kind {
+        let nothing = UserNote { deactivates: false, reversal: None };
+        let UserNote { deactivates, reversal } = match turn.kind {
             Kind::User => self.note_user(&turn, steps, &records, &mut body)?,
             Kind::Group => {
                 self.note_group(&turn, steps, &mut body).await?;
-                None
+                nothing
             }
-            Kind::Organization | Kind::Account | Kind::Connection => None,
+            Kind::Organization | Kind::Account | Kind::Connection => nothing,
         };
-        let deactivates = deactivation.is_some();
-        let before = deactivation.and_then(|reversal| serde_json::to_string(&reversal).ok());
+        let before = reversal.and_then(|reversal| serde_json::to_string(&reversal).ok());
         let before = before.filter(|_| entry.kind == EventKind::Request);
         let event = Event { before, ..entry.event(entry.status, turn.id, body) };
         Ok(Some(Noted { event, deactivates }))
@@ -104,7 +115,7 @@ impl Scim {
         steps: &[Step],
         records: &BTreeMap<Number, Record>,
         body: &mut Map<String, Value>,
-    ) -> Result<Option<Reversal>, ScimError> {
+    ) -> Result<UserNote, ScimError> {
         let (before, after) = sides::<UserState>(turn)?;
         let name = named(&after, &before, "userName");
         body.insert("resource".to_owned(), json!({"type": "User", "id": turn.id, "name": name}));
@@ -122,9 +133,15 @@ impl Scim {
             effect.insert("groups".to_owned(), json!({"gained": [], "lost": lost}));
         }
         body.insert("effect".to_owned(), Value::Object(effect));
-        let Some((draft, _)) = before.filter(|_| had.ends_with(&has)) else { return Ok(None) };
-        let groups = lost.iter().map(|group| group.id.clone()).collect();
-        Ok(Some(Reversal { changes, claims: draft.state.claims, groups }))
+        let deactivates = had.ends_with(&has);
+        // Who deletes somebody inactive takes memberships, and what is taken can be given back.
+        let deletes = matches!((&before, &after), (Some((_, false)), Some((_, true))));
+        let reversal = before.filter(|_| deactivates || deletes).map(|(draft, _)| {
+            let groups = lost.iter().map(|group| group.id.clone()).collect();
+            let UserState { claims, active, ended, .. } = draft.state;
+            Reversal { changes, claims, groups, active, ended }
+        });
+        Ok(UserNote { deactivates, reversal })
     }
 
     async fn note_group(

@@ -2,7 +2,7 @@
 
 use super::super::caller::{Caller, NotAdmitted, Wall};
 use super::super::error::ScimError;
-use super::super::{Failure, Operation, Scim, undo, watch};
+use super::super::{Failure, Operation, Scim, notes, watch};
 use super::Journal;
 use crate::http::{Request, Response};
 use crate::store::{BoxFuture, Committed, Step};
@@ -76,7 +76,7 @@ impl Scim {
         let now = self.sources.clock.now();
         let (connection, token) = (caller.connection(), caller.token());
         if self.watch.used(connection, token, now) {
-            let key = undo::token_note(connection, token);
+            let key = notes::token_note(connection, token);
             self.log_beside(connection, Step::Note { key, value: Some(now.0.to_string()) });
         }
         let client: String = request.header("user-agent").unwrap_or_default().chars().take(200).collect();
@@ -110,7 +110,7 @@ impl Scim {
         let mut committed = self.commit_steps(steps).await?;
         committed.outcomes.truncate(own);
         entry.set_written();
-        if deactivates {
+        if deactivates && entry.rule.is_on() {
             self.count_deactivation(wall, entry).await;
         }
         Ok(committed)

@@ -9,6 +9,8 @@ pub enum MarkReason {
     NotAllowed,
     /// The organization has no such account.
     NoSuchAccount,
+    /// Nobody in the organization has this id: left out, because the connection's settings say so.
+    NoSuchMember,
     /// Not a value that means anything here.
     NotUnderstood,
     /// Another attribute says the same, and that one counts.
@@ -47,6 +49,10 @@ impl fmt::Display for Mark {
             MarkReason::NoSuchAccount => "the organization has no such account",
             MarkReason::NotUnderstood => "it means nothing here",
             MarkReason::Overridden => "`accounts` names accounts as well, and only that counts",
+            MarkReason::NoSuchMember => {
+                let value = self.value.escape_debug();
+                return write!(f, "the member `{value}` was left out: nobody in the organization has this id");
+            }
             MarkReason::UnknownAttribute => {
                 return write!(f, "{} was left out: no schema has it", self.attribute.escape_debug());
             }

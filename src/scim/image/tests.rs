@@ -133,6 +133,51 @@ fn what_one_may_not_give_is_not_granted_by_anothers_repetition() {
 }
 
 #[test]
+fn what_is_not_there_yet_keeps_the_limits_of_whoever_named_it() {
+    let narrow = Limits { accounts: Some(vec!["100".into()]), ..limits() };
+    let wide = Limits { writer: "c2".into(), ..limits() };
+    let later = |document: &Value, writer: &Limits, before: &Claims| {
+        let accounts = BTreeMap::from([("100".to_owned(), 7), ("300".to_owned(), 9)]);
+        user_rights(&map(document.clone()), writer, before, &accounts)
+    };
+    let document = json!({(USER_EXTENSION): {"accounts": ["300"]}});
+    let named = fold_user(document.clone(), &narrow, &Claims::default());
+    assert!(named.accounts.is_empty() && named.claims.given_accounts().next().is_none());
+    let touched = later(&document, &wide, &named.claims);
+    assert!(touched.accounts.is_empty(), "made meanwhile, and still not the narrow one's to give");
+    assert_eq!(touched.marked, [Mark::new("accounts", "300", MarkReason::NotAllowed)]);
+    let anew = later(&document, &wide, &later(&json!({}), &wide, &touched.claims).claims);
+    assert_eq!(anew.accounts, [9], "named anew by one who may");
+
+    let named = fold_user(document.clone(), &wide, &Claims::default());
+    assert_eq!(later(&document, &narrow, &named.claims).accounts, [9], "one who may had named it");
+    let group = map(json!({(GROUP_EXTENSION): {"accounts": ["300"]}}));
+    let named = group_rights(&group, &narrow, &Claims::default(), &BTreeMap::new()).claims;
+    let accounts = BTreeMap::from([("300".to_owned(), 9)]);
+    assert!(group_rights(&group, &wide, &named, &accounts).accounts.is_empty());
+}
+
+#[test]
+fn an_overridden_entitlement_keeps_the_limits_of_whoever_named_it() {
+    let narrow = Limits { accounts: Some(vec!["100".into()]), ..limits() };
+    let wide = Limits { writer: "c2".into(), ..limits() };
+    let entitled = json!([{"value": "200", "type": "account"}]);
+    let both = json!({"entitlements": entitled, (USER_EXTENSION): {"accounts": ["100"]}});
+    let named = fold_user(both.clone(), &narrow, &Claims::default());
+    assert_eq!((named.accounts.as_slice(), named.claims.given_accounts().count()), (&[7][..], 1));
+    let uncovered = fold_user(json!({"entitlements": entitled}), &wide, &named.claims);
+    assert!(uncovered.accounts.is_empty(), "what stood behind the accounts was not allowed");
+    // Somebody who may names the same account beside it, and takes it back.
+    let beside = json!({"entitlements": entitled, (USER_EXTENSION): {"accounts": ["200"]}});
+    let given = fold_user(beside, &wide, &named.claims);
+    assert_eq!(given.accounts, [8]);
+    assert!(fold_user(json!({"entitlements": entitled}), &wide, &given.claims).accounts.is_empty());
+
+    let allowed = fold_user(both, &wide, &Claims::default()).claims;
+    assert_eq!(fold_user(json!({"entitlements": entitled}), &narrow, &allowed).accounts, [8]);
+}
+
+#[test]
 fn a_deleted_person_keeps_names_only() {
     let document = map(json!({"userName": "New", "roles": ["Ordering"]}));
     let state = UserState { username: "old".into(), active: true, locked: true, ..UserState::default() };

@@ -86,7 +86,9 @@ impl Scim {
         let change = |draft: &mut Draft<UserState>| {
             let stays_active = draft.state.active;
             draft.state.claims = Claims::default();
-            draft.state.active = resource.get("active").and_then(Value::as_bool).unwrap_or(stays_active);
+            let stated = resource.get("active").and_then(Value::as_bool);
+            draft.state.active = stated.unwrap_or(stays_active);
+            draft.says_inactive = stated == Some(false);
             facts.state(&mut draft.state);
             let kept = draft.document.get("active").filter(|_| resource.get("active").is_none()).cloned();
             draft.set(resource.clone(), writer.name());
@@ -134,7 +136,7 @@ impl Scim {
             Ok(())
         };
         let members: Vec<MemberOperation> = members.map(MemberOperation::Replace).into_iter().collect();
-        let change = GroupChange { document: &document, members: &members };
+        let change = GroupChange { document: &document, members: &members, passed_over: Vec::new() };
         self.change_group(wall, &limits, &record.id, &Precondition::default(), &change).await?;
         Ok(Imported::Updated)
     }

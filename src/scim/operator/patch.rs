@@ -85,6 +85,7 @@ impl Patch {
         self.facts.state(&mut draft.state);
         if let Some(active) = self.active {
             draft.state.active = active;
+            draft.says_inactive = !active;
             draft.document.insert("active".to_owned(), Value::Bool(active));
         }
         if let Some(names) = &self.roles {

@@ -4,11 +4,11 @@ use serde_json::{Map, Value};
 
 use super::attribute::Uniqueness;
 use super::value::{comparable, elements};
-use super::{Definition, Path};
+use super::{Definition, Path, ResourceKind};
 
 impl Definition {
-    /// The canonical path and the comparable form of each value whose attribute is declared unique. `userName` and
-    /// what the server writes itself are left out: the life cycle keeps those.
+    /// The canonical path and the comparable form of each value whose attribute is declared unique. `userName`, a group's
+    /// `displayName` and what the server writes itself are left out: the life cycle keeps those.
     pub(in crate::scim) fn unique(&self, document: &Map<String, Value>) -> Vec<(String, String)> {
         let mut values = Vec::new();
         for path in self.attributes().filter(|path| !self.is_membership(path)) {
@@ -18,7 +18,7 @@ impl Definition {
             };
             let Some(value) = holder.and_then(|holder| holder.get(&path.attribute.name)) else { continue };
             let subs = path.attribute.sub_attributes.iter().map(|sub| path.with_sub(Some(sub)));
-            for path in std::iter::once(path).chain(subs).filter(is_kept_unique) {
+            for path in std::iter::once(path).chain(subs).filter(|path| self.is_kept_unique(path)) {
                 let of_element = |element| match path.sub {
                     Some(sub) => Value::get(element, &sub.name),
                     None => Some(element),
@@ -32,9 +32,13 @@ impl Definition {
         values.dedup();
         values
     }
-}
 
-fn is_kept_unique(path: &Path<'_>) -> bool {
-    let by_life = path.extension.is_none() && path.attribute.name == "userName";
-    path.leaf().uniqueness != Uniqueness::None && !path.is_read_only() && !path.is_secret() && !by_life
+    fn is_kept_unique(&self, path: &Path<'_>) -> bool {
+        let kept_by_life = match self.kind {
+            ResourceKind::User => "userName",
+            ResourceKind::Group => "displayName",
+        };
+        let by_life = path.extension.is_none() && path.attribute.name == kept_by_life;
+        path.leaf().uniqueness != Uniqueness::None && !path.is_read_only() && !path.is_secret() && !by_life
+    }
 }

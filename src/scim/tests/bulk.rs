@@ -134,6 +134,80 @@ async fn rings_unknown_names_and_failed_references_are_said_and_change_nothing()
     assert_eq!(idp.get("/Groups").await.ok(200)["totalResults"], 0);
 }
 
+/// A person whose manager another operation makes.
+fn led(name: &str, boss: &str) -> Value {
+    let own = json!({"department": name, "manager": {"value": format!("bulkId:{boss}")}});
+    post("/Users", name, json!({"userName": name, (ENTERPRISE): own}))
+}
+
+#[tokio::test]
+async fn a_ring_of_managers_is_made_whole() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    let operations = [
+        group("team", &["bulkId:a", "bulkId:own"]),
+        led("a", "b"),
+        led("b", "c"),
+        led("c", "a"),
+        led("own", "own"),
+        led("last", "b"),
+    ];
+    let results = run(&idp, &operations).await;
+    assert_eq!(statuses(&results), ["201"; 6], "{results:?}");
+    let manager = async |of: usize| {
+        let user = idp.get(&format!("/Users/{}", id(&results[of]))).await.ok(200);
+        assert_eq!(user[ENTERPRISE]["department"], user["userName"], "what stood beside it");
+        assert_eq!(user["meta"]["version"], results[of]["version"], "the version after all");
+        user[ENTERPRISE]["manager"]["value"].as_str().unwrap().to_owned()
+    };
+    for (of, boss) in [(1, 2), (2, 3), (3, 1), (4, 4), (5, 2)] {
+        assert_eq!(manager(of).await, id(&results[boss]));
+    }
+    let team = idp.get(&format!("/Groups/{}", id(&results[0]))).await.ok(200);
+    assert_eq!(team["members"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_ring_of_which_one_fails_does_not_happen() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    let taken = bench.idp("acme").await.user("taken").await;
+    // Neither the one before nor the one after the one that fails stays, nor what waits for the ring.
+    let operations = [
+        led("a", "b"),
+        led("b", "c"),
+        post("/Users", "c", json!({"userName": "taken", (ENTERPRISE): {"manager": "bulkId:a"}})),
+        group("g", &["bulkId:a"]),
+        user("fine"),
+    ];
+    let results = run(&idp, &operations).await;
+    assert_eq!(statuses(&results), ["409", "409", "409", "409", "201"], "{results:?}");
+    assert_eq!(results[2]["response"]["scimType"], "uniqueness", "the one that failed says why");
+    assert!(results[0]["response"]["detail"].as_str().unwrap().contains("none of them happened"));
+    assert_eq!(idp.get("/Users").await.ok(200)["totalResults"], 2, "`taken` and `fine`");
+    assert_eq!(idp.get("/Groups").await.ok(200)["totalResults"], 0);
+    idp.get(&format!("/Users/{taken}")).await.ok(200);
+    // However many are taken back, nobody was deactivated by mistake.
+    let names: Vec<String> = (0..12).map(|number| format!("r{number}")).collect();
+    let mut many: Vec<Value> = names.windows(2).map(|pair| led(&pair[0], &pair[1])).collect();
+    many.push(post("/Users", "r11", json!({"userName": "TAKEN", (ENTERPRISE): {"manager": "bulkId:r0"}})));
+    assert_eq!(statuses(&run(&idp, &many).await), ["409"; 12]);
+    assert_eq!(bench.scim.concern(), Ok(()));
+    // Sent again without the fault, all of it happens.
+    let again = run(&idp, &[led("a", "b"), led("b", "c"), led("c", "a")]).await;
+    assert_eq!(statuses(&again), ["201"; 3]);
+    // The reference itself is refused where it is added.
+    let bad =
+        |name: &str, boss: &str| post("/Users", name, json!({"userName": name, "active": format!("bulkId:{boss}")}));
+    let results = run(&idp, &[bad("x", "y"), led("y", "x")]).await;
+    assert_eq!(statuses(&results), ["400", "409"], "{results:?}");
+    assert_eq!(idp.get("/Users?filter=userName+eq+%22x%22").await.ok(200)["totalResults"], 0);
+    let mut body = job(&[led("p", "q"), bad("q", "p"), user("z")]);
+    body["failOnErrors"] = json!(1);
+    let answer = idp.post("/Bulk", &body).await.ok(200);
+    assert_eq!(statuses(answer["Operations"].as_array().unwrap()), ["409", "400"], "the ring is one, and the job ends");
+}
+
 #[tokio::test]
 async fn a_chain_of_300_resolves_from_its_end() {
     let bench = Bench::new().await;

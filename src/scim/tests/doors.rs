@@ -51,6 +51,22 @@ async fn no_endpoint_and_no_spelling_of_a_path_answers_without_a_token() {
 }
 
 #[tokio::test]
+async fn the_root_answers_with_and_without_a_slash_behind_it() {
+    let bench = Bench::new().await;
+    let idp = bench.idp("acme").await;
+    idp.user("jane").await;
+    let plain = idp.get("/scim/v2?count=1").await.ok(200);
+    assert_eq!(plain["totalResults"], 1);
+    for spelling in ["/scim/v2/?count=1", "/SCIM/V2/?count=1"] {
+        assert_eq!(idp.get(spelling).await.ok(200), plain, "{spelling}");
+    }
+    for path in ["/scim/v2", "/scim/v2/"] {
+        assert_eq!(idp.send("POST", path, &[], "{}").await.header("allow"), "GET", "{path}");
+    }
+    assert_eq!(idp.get("/scim/v2//").await.refused(404), "");
+}
+
+#[tokio::test]
 async fn a_token_opens_until_it_is_revoked_expired_or_its_connection_is_gone() {
     let bench = Bench::new().await;
     let idp = bench.idp("acme").await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Bench, Idp};
+use crate::store::{Kind, Store};
 
 async fn together<T: Send + 'static>(
     count: usize,
@@ -196,4 +197,33 @@ async fn members_join_side_by_side_and_rings_never_close() {
     let group = idp.get(&format!("/Groups/{}", groups[0])).await.ok(200);
     let people = group["members"].as_array().unwrap().iter().filter(|member| member["type"] == "User").count();
     assert_eq!(people, 32);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_deleted_while_joining_is_no_member() {
+    let bench = Bench::new().await;
+    let idp = shared(&bench.idp("acme").await);
+    let group = idp.group("g", &[]).await;
+    let number = bench.store.get(Kind::Group, &group).await.unwrap().unwrap().number;
+    let mut joined = 0;
+    for round in 0..100 {
+        let user = idp.user(&format!("u{round}")).await;
+        let statuses = together(2, |index| {
+            let (idp, group, user) = (Arc::clone(&idp), format!("/Groups/{group}"), user.clone());
+            Box::pin(async move {
+                let join = json!([{"op": "add", "path": "members", "value": [{"value": user}]}]);
+                if (index + round) % 2 == 0 {
+                    idp.delete(&format!("/Users/{user}")).await.status
+                } else {
+                    idp.patch(&group, join).await.status
+                }
+            })
+        })
+        .await;
+        assert!(statuses.contains(&204), "{statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 204 | 400)), "{statuses:?}");
+        joined += usize::from(statuses.contains(&200));
+        assert_eq!(bench.store.members(number, None, 9).await.unwrap(), [], "round {round}: {statuses:?}");
+    }
+    assert!(joined > 0, "some joined first and left by their deletion");
 }

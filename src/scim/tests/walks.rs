@@ -8,6 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use super::{Bench, GROUP, Idp, USER};
+use crate::scim::schema::Schemas;
 
 const SEARCH: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
 
@@ -139,6 +140,84 @@ async fn cursors_are_kept_to_their_walk_their_time_and_their_server() {
     assert_eq!(ask(&idp, "/Users", &pairs).await, "expiredCursor");
     let all: Vec<String> = walk(&idp, "/Users", &[("count", "2")]).await;
     assert_eq!(all.len(), 3);
+}
+
+/// A server that holds 60 members in an answer, with 30 people in each of `groups` groups.
+async fn crowded(groups: usize) -> (Bench, Idp, Vec<String>, Vec<String>) {
+    let bench = Bench::built(Schemas::builtin().unwrap(), |scim| scim.holding(60)).await;
+    let idp = bench.idp("acme").await;
+    let (mut people, mut made) = (Vec::new(), Vec::new());
+    for number in 0..30 {
+        people.push(idp.user(&format!("u{number}")).await);
+    }
+    let everybody: Vec<&str> = people.iter().map(String::as_str).collect();
+    for number in 0..groups {
+        made.push(idp.group(&format!("g{number}"), &everybody).await);
+    }
+    (bench, idp, people, made)
+}
+
+#[tokio::test]
+async fn a_page_is_cut_where_it_holds_too_many_members() {
+    let (_bench, idp, people, groups) = crowded(11).await;
+    let members = |page: &Value| -> usize {
+        let resources = page["Resources"].as_array().unwrap().iter();
+        resources.flat_map(|one| ["members", "groups"].map(|name| one[name].as_array().map_or(0, Vec::len))).sum()
+    };
+    // By index, going on behind what came, and by cursor.
+    for (endpoint, all, cut) in [("/Groups", &groups, 2), ("/Users", &people, 2)] {
+        let mut seen = Vec::new();
+        while seen.len() < all.len() {
+            let start = (seen.len() + 1).to_string();
+            let page = list(&idp, endpoint, &[("startIndex", &start), ("count", "200")]).await;
+            assert!(members(&page) <= 60, "{} members", members(&page));
+            assert_eq!((&page["itemsPerPage"], &page["totalResults"]), (&json!(ids(&page).len()), &json!(all.len())));
+            assert!(ids(&page).len() >= cut.min(all.len() - seen.len()), "as many as there is room for");
+            seen.extend(ids(&page));
+        }
+        assert_eq!(seen, *all);
+        assert_eq!(walk(&idp, endpoint, &[("count", "200")]).await, *all);
+    }
+    for wanted in [("excludedAttributes", "members"), ("attributes", "displayName")] {
+        assert_eq!(ids(&list(&idp, "/Groups", &[("count", "200"), wanted]).await).len(), 11, "nothing to be cut");
+    }
+    let root = walk(&idp, "", &[("count", "200")]).await;
+    assert_eq!(root, people.iter().chain(&groups).cloned().collect::<Vec<_>>());
+    let values = list(&idp, "/Groups", &[("attributes", "members.value"), ("count", "1")]).await;
+    assert_eq!(values["Resources"][0]["members"][29], json!({"value": people[29]}));
+}
+
+#[tokio::test]
+async fn a_group_larger_than_an_answer_is_streamed_whole() {
+    let (_bench, idp, people, groups) = crowded(2).await;
+    // Groups in a group, too: 30 people, and then 40 more and a group.
+    let mut more = vec![groups[1].clone()];
+    for number in 30..70 {
+        more.push(idp.user(&format!("u{number}")).await);
+    }
+    let path = format!("/Groups/{}", groups[0]);
+    let add: Vec<Value> = more.iter().map(|id| json!({ "value": id })).collect();
+    let patched = idp.patch(&path, json!([{"op": "add", "path": "members", "value": add}])).await;
+    let tag = patched.header("etag").to_owned();
+    let patched = patched.ok(200);
+    let read = idp.get(&path).await;
+    assert_eq!((read.header("etag"), read.header("content-type")), (tag.as_str(), "application/scim+json"));
+    let read = read.ok(200);
+    assert_eq!(read, patched);
+    let members: BTreeSet<&str> =
+        read["members"].as_array().unwrap().iter().map(|member| member["value"].as_str().unwrap()).collect();
+    assert_eq!(members, people.iter().chain(&more).map(String::as_str).collect::<BTreeSet<_>>());
+    let group = read["members"].as_array().unwrap().iter().find(|member| member["type"] == "Group").unwrap();
+    assert_eq!(group["$ref"], format!("https://cedargate.example/scim/v2/Groups/{}", groups[1]));
+
+    // A list begins with it and goes on behind it.
+    let page = list(&idp, "/Groups", &[("count", "9")]).await;
+    assert_eq!((ids(&page), &page["Resources"][0], &page["itemsPerPage"]), (groups[..1].to_vec(), &read, &json!(1)));
+    assert_eq!(walk(&idp, "/Groups", &[("count", "9")]).await, groups);
+    let part = list(&idp, "/Groups", &[("attributes", "members.type"), ("count", "1")]).await;
+    assert_eq!(part["Resources"][0]["members"].as_array().unwrap().len(), 71);
+    let name = list(&idp, "/Groups", &[("excludedAttributes", "members")]).await;
+    assert_eq!(ids(&name), groups);
 }
 
 /// What happens between two pages.

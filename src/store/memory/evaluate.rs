@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::state::{Entry, State};
 use crate::domain::Number;
-use crate::store::{Above, Comparison, Found, IndexEntry, MAX_ABOVE, Position, Predicate, Query, time_key};
+use crate::store::{Above, Comparison, Found, IndexEntry, Position, Predicate, Query, time_key};
 
 pub(super) fn query(state: &State, query: &Query) -> Found {
     let found: Vec<&Entry> = state
@@ -59,7 +59,6 @@ pub(super) fn groups_above(state: &State, members: &[Number]) -> Vec<Above> {
         found.extend(above.intersection(&direct).map(|group| Above { member, group: *group, direct: true }));
         found.extend(indirect);
     }
-    found.truncate(MAX_ABOVE);
     found
 }
 

@@ -205,6 +205,9 @@ impl State {
             None if had_image => self.depart(number, at, changes),
             None => {}
         }
+        if content.deleted {
+            self.end_memberships(number, at, changes);
+        }
         record.document.clone_from(&content.document);
         record.state.clone_from(&content.state);
         record.deleted = content.deleted;
@@ -231,8 +234,10 @@ impl State {
             return Err(StoreError::NotFound(group.number));
         }
         let joining: BTreeSet<Number> = add.iter().copied().collect();
-        if let Some(&unknown) = joining.iter().find(|member| !self.entries.contains_key(member)) {
-            return Err(StoreError::NotFound(unknown));
+        let lives = |member: &Number| self.entries.get(member).is_some_and(|entry| !entry.record.deleted);
+        let both = joining.first().map(|_| &group.number).into_iter().chain(&joining);
+        if let Some(&gone) = both.into_iter().find(|number| !lives(number)) {
+            return Err(StoreError::NotFound(gone));
         }
         let before: BTreeSet<Number> = self.members_of(group.number).collect();
         let mut after = before.clone();
@@ -266,6 +271,24 @@ impl State {
             self.touch(group, at);
         }
         changes.push(Change { number, image: Image::Gone });
+    }
+
+    /// Whoever is deleted leaves every group, and loses its members.
+    fn end_memberships(&mut self, number: Number, at: Timestamp, changes: &mut Vec<Change>) {
+        let members: Vec<Number> = self.members_of(number).collect();
+        let parents: Vec<Number> = self.groups_of(number).filter(|&group| group != number).collect();
+        self.memberships.retain(|pair| pair.0 != number && pair.1 != number);
+        let lost = |group, removed| Change {
+            number: group,
+            image: Image::Members(MemberChange { added: Vec::new(), removed }),
+        };
+        if !members.is_empty() {
+            changes.push(lost(number, members));
+        }
+        for group in parents {
+            self.touch(group, at);
+            changes.push(lost(group, vec![number]));
+        }
     }
 
     /// A new version of a group whose members changed.

@@ -7,6 +7,7 @@ use super::faults::on_read;
 use super::head::{self, LogRow};
 use super::steps::signed;
 use crate::domain::{Change, Number, Timestamp};
+use crate::store::limits;
 use crate::store::{Above, Found, Kind, LogEntry, Lookup, MAX_ABOVE, Member, Query, Record, StoreError};
 
 /// Up to how many candidates are cheaper one by one than a walk over the organization.
@@ -63,10 +64,10 @@ pub(super) fn groups_above(connection: &Connection, members: &[Number]) -> Resul
     let wanted = serde_json::Value::from(members).to_string();
     let above = |row: &Row<'_>| Ok(Above { member: row.get(0)?, group: row.get(1)?, direct: row.get(2)? });
     let read = || {
-        let limit = i64::try_from(MAX_ABOVE).unwrap_or(i64::MAX);
+        let limit = i64::try_from(MAX_ABOVE).unwrap_or(i64::MAX).saturating_add(1);
         connection.prepare_cached(text)?.query_map(params![wanted, limit], above)?.collect::<Result<Vec<_>, _>>()
     };
-    read().map_err(|error| on_read(&error))
+    read().map_err(|error| on_read(&error)).and_then(limits::above)
 }
 
 pub(super) fn members(

@@ -94,6 +94,7 @@ struct Scribe<'a> {
 struct Present {
     kind: Kind,
     version: u64,
+    deleted: bool,
     created: Timestamp,
     modified: Timestamp,
 }
@@ -170,6 +171,9 @@ impl Scribe<'_> {
         }
         self.reindex(number, &content.index)?;
         self.image(number, content.image.as_ref())?;
+        if content.deleted {
+            self.end_memberships(number)?;
+        }
         Ok(Outcome { number, version, created: present.created, modified: self.at, changed: true })
     }
 
@@ -185,6 +189,9 @@ impl Scribe<'_> {
             return Err(StoreError::NotFound(group).into());
         }
         let joining: BTreeSet<Number> = add.iter().copied().collect();
+        if !joining.is_empty() && present.deleted {
+            return Err(StoreError::NotFound(group).into());
+        }
         let leaving: BTreeSet<Number> = remove.iter().copied().collect();
         let mut change = MemberChange::default();
         for &member in leaving.difference(&joining) {
@@ -197,9 +204,7 @@ impl Scribe<'_> {
             }
         }
         for &member in &joining {
-            let exists =
-                self.connection.prepare_cached("SELECT 1 FROM resource WHERE number = ?1")?.exists([member])?;
-            if !exists {
+            if !self.lives(member)? {
                 return Err(StoreError::NotFound(member).into());
             }
             let new = self
@@ -249,11 +254,7 @@ impl Scribe<'_> {
 
     /// The resource means nothing to decisions any more: its memberships end and the log says so.
     fn depart(&mut self, number: Number) -> Result<(), Fault> {
-        let parents = self
-            .connection
-            .prepare_cached("SELECT group_number FROM membership WHERE member_number = ?1 AND group_number <> ?1")?
-            .query_map([number], |row| row.get(0))?
-            .collect::<Result<Vec<Number>, _>>()?;
+        let parents = self.parents(number)?;
         self.connection.prepare_cached("DELETE FROM membership WHERE group_number = ?1")?.execute([number])?;
         self.connection.prepare_cached("DELETE FROM membership WHERE member_number = ?1")?.execute([number])?;
         for group in parents {
@@ -263,17 +264,59 @@ impl Scribe<'_> {
         Ok(())
     }
 
+    /// Whoever is deleted leaves every group, and loses its members.
+    fn end_memberships(&mut self, number: Number) -> Result<(), Fault> {
+        let members = self
+            .connection
+            .prepare_cached("DELETE FROM membership WHERE group_number = ?1 RETURNING member_number")?
+            .query_map([number], |row| row.get(0))?
+            .collect::<Result<BTreeSet<Number>, _>>()?;
+        let parents = self.parents(number)?;
+        self.connection.prepare_cached("DELETE FROM membership WHERE member_number = ?1")?.execute([number])?;
+        let lost = |group, removed| Change {
+            number: group,
+            image: Image::Members(MemberChange { added: Vec::new(), removed }),
+        };
+        if !members.is_empty() {
+            self.changes.push(lost(number, members.into_iter().collect()));
+        }
+        for group in parents {
+            self.touch(group)?;
+            self.changes.push(lost(group, vec![number]));
+        }
+        Ok(())
+    }
+
+    /// The groups that it is in, itself aside, by number.
+    fn parents(&self, number: Number) -> Result<Vec<Number>, Fault> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT group_number FROM membership WHERE member_number = ?1 AND group_number <> ?1
+                 ORDER BY group_number",
+            )?
+            .query_map([number], |row| row.get(0))?
+            .collect::<Result<Vec<Number>, _>>()?)
+    }
+
+    /// Whether it is there and not deleted.
+    fn lives(&self, number: Number) -> Result<bool, Fault> {
+        let mut found = self.connection.prepare_cached("SELECT 1 FROM resource WHERE number = ?1 AND deleted = 0")?;
+        Ok(found.exists([number])?)
+    }
+
     /// The resource, where it is there and has the expected version; it is about to be written.
     fn present(&mut self, number: Number, expected: Option<u64>) -> Result<Present, Fault> {
         let present = self
             .connection
-            .prepare_cached("SELECT kind, version, created, modified FROM resource WHERE number = ?1")?
+            .prepare_cached("SELECT kind, version, created, modified, deleted FROM resource WHERE number = ?1")?
             .query_one([number], |row| {
                 Ok(Present {
                     kind: kind(row, 0)?,
                     version: unsigned(row, 1)?,
                     created: Timestamp(row.get(2)?),
                     modified: Timestamp(row.get(3)?),
+                    deleted: row.get(4)?,
                 })
             })
             .optional()?

@@ -14,7 +14,7 @@ struct Asking<'a> {
 fn carries(seen: &Seen<'_>, in_the_path: bool) -> bool {
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     let mut shown = [seen.user, seen.authorization].into_iter().flatten();
-    let fits_the_line = !in_the_path || seen.path.starts_with('/') && !seen.path.contains('#');
+    let fits_the_line = !in_the_path || seen.path.starts_with('/');
     visible(seen.path) && fits_the_line && shown.all(visible_text)
 }
 

@@ -63,6 +63,20 @@ fn streams(turn: u32, flags: u8, then: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     numbers.flat_map(|stream| [frame(HEADERS, flags, stream, &request()), then(stream)].concat()).collect()
 }
 
+/// A question whose answer the client has no room for, and then silence.
+pub fn closed_window() -> Vec<u8> {
+    // SETTINGS_INITIAL_WINDOW_SIZE of nothing (RFC 9113 section 6.5.2).
+    let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let question = frame(HEADERS, END_STREAM | END_HEADERS, 1, &request());
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings, question].concat()
+}
+
+/// As many questions as a connection may ask at once, none of them with its body.
+pub fn bodies_that_never_come() -> Vec<u8> {
+    let questions = (0..128).flat_map(|at| frame(HEADERS, END_HEADERS, 1 + 2 * at, &request()));
+    hello().into_iter().chain(questions).collect()
+}
+
 /// The floods.
 pub const ATTACKS: &[Attack] = &[
     Attack {

@@ -1,22 +1,26 @@
 //! What every gateway must do with every answer of ours, and without one: the service is reached exactly when the
 //! decision is a permit.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 
 use super::program::{Gateway, Kind};
 use super::wire::{Wire, request};
-use super::world::{GATE_TOKEN, REQUESTS, World};
+use super::world::{GATE_TOKEN, REQUESTS, World, unsettled};
 use crate::support::{Client, Reply};
 
 /// May be read by `mchen`.
 pub const PERMITTED: &str = "/api/accounts/100/orders";
 /// May be neither read nor written: an account that is not granted.
 const NOT_GRANTED: &str = "/api/accounts/200/orders";
+/// May be written by anybody.
+const PUBLIC: &str = "/api/v1/oauth2/token";
 /// May not be written: a role that is missing.
 const NO_ROLE: &str = "/api/accounts/100/disconnects";
 const HOST: &str = "api.bandwidth.com";
@@ -27,7 +31,7 @@ const LOOKS: u32 = 2_000;
 /// The statuses that `docs/gateways/README.md` promises where nothing was decided: refused, slow, down.
 const fn without_a_decision(kind: Kind) -> (u16, u16, u16) {
     match kind {
-        Kind::EnvoyGrpc => (503, 503, 503),
+        Kind::EnvoyGrpc | Kind::EnvoyJwt => (503, 503, 503),
         Kind::EnvoyHttp => (403, 503, 503),
         Kind::Traefik => (503, 500, 500),
         Kind::Caddy => (503, 504, 502),
@@ -38,27 +42,37 @@ const fn without_a_decision(kind: Kind) -> (u16, u16, u16) {
 
 /// The contract while our server answers.
 pub fn run(world: &World, gateway: &Gateway) {
+    settles(world, gateway, (200, true));
     decisions(world, gateway);
     identity(world, gateway);
     credentials(world, gateway);
     sizes(world, gateway);
     reuse(world, gateway);
+    passwords(world, gateway);
     if gateway.kind != Kind::Nginx {
         // nginx before 1.25 speaks either on one port, not both.
         http2(world, gateway);
     }
-    if gateway.kind == Kind::EnvoyGrpc {
+    if matches!(gateway.kind, Kind::EnvoyGrpc | Kind::EnvoyJwt) {
         metadata(world, gateway);
     }
+}
+
+/// A gateway that is not admitted gets no permit for anybody.
+pub fn nothing_passes(world: &World, gateway: &Gateway, status: u16) {
+    settles(world, gateway, (status, false));
+    assert_eq!(ask(world, gateway, "GET", NOT_GRANTED, &[]), (status, false), "{}", gateway.log());
+    assert_eq!(ask(world, gateway, "POST", PUBLIC, &[("Content-Length", "0")]), (status, false));
 }
 
 /// The contract while it refuses, does not answer in time, and is gone.
 pub fn without_us(world: &mut World, gateway: &Gateway) {
     let (refused, slow, down) = without_a_decision(gateway.kind);
-    let crowd = crowd(world);
-    assert_eq!(ask(world, gateway, "GET", PERMITTED, &[]), (refused, false), "refused");
-    drop(crowd);
-    recovers(world, gateway);
+    // Over TLS only Envoy itself comes in; what it makes of a refusal is the same with and without.
+    if gateway.kind != Kind::EnvoyJwt {
+        crowded(world, || assert_eq!(ask(world, gateway, "GET", PERMITTED, &[]), (refused, false), "refused"));
+        recovers(world, gateway);
+    }
 
     world.stop();
     let outcome = ask(world, gateway, "GET", PERMITTED, &[]);
@@ -110,6 +124,15 @@ fn identity(world: &World, gateway: &Gateway) {
         assert!(seen.all("cedargate-gate-token").is_empty(), "the service sees the gate's token: {seen:?}");
         assert!(seen.all("x-http-method-override").is_empty(), "{seen:?}");
         assert_eq!(seen.target, PERMITTED);
+        // Where anybody may ask, nobody looked at who asks: nothing is said, whatever the client shows or claims.
+        let before = world.upstream.count();
+        let sent = [sent, &[("Content-Length", "0")]].concat();
+        assert_eq!(ask(world, gateway, "POST", PUBLIC, &sent), (200, true));
+        let [seen] = &world.upstream.since(before)[..] else { panic!("reached more than once") };
+        assert_eq!(seen.all("cedargate-reason"), ["public"], "{seen:?}");
+        for name in ["cedargate-user", "cedargate-user-id"] {
+            assert!(seen.all(name).iter().all(|value| value.is_empty()), "{seen:?}");
+        }
     }
 }
 
@@ -122,9 +145,35 @@ fn credentials(world: &World, gateway: &Gateway) {
     for bytes in [none, bad, forged] {
         let reply = Wire::open(&gateway.address).ask(&bytes).expect("an answer");
         assert_eq!(reply.status, 401);
-        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        let challenge = reply.header("www-authenticate").unwrap();
+        // Envoy's own filter says more of a token that does not hold.
+        assert!(
+            challenge == "Bearer" || gateway.kind == Kind::EnvoyJwt && challenge.starts_with("Bearer "),
+            "{challenge}"
+        );
     }
     assert_eq!(world.upstream.count(), before);
+}
+
+/// HTTP Basic, where the gateway leaves it to us to say who asks.
+fn passwords(world: &World, gateway: &Gateway) {
+    let mut operator = world.server.doors().operator();
+    operator.call("PUT", "users/mchen/password", &json!({"password": "correct horse"})).expect(&[204]);
+    let accepted = gateway.kind != Kind::EnvoyJwt;
+    for (password, holds) in [("correct horse", accepted), ("wrong", false), ("correct horse", accepted)] {
+        let basic = format!("Basic {}", STANDARD.encode(format!("mchen:{password}")));
+        let bytes = request("GET", PERMITTED, &[("Host", HOST), ("Authorization", &basic)]);
+        let before = world.upstream.count();
+        let reply = Wire::open(&gateway.address).ask(&bytes).expect("an answer");
+        assert_eq!(reply.status, if holds { 200 } else { 401 }, "{password}: {}", gateway.log());
+        let reached = world.upstream.since(before);
+        assert_eq!(reached.len(), usize::from(holds));
+        assert!(reached.iter().all(|seen| seen.all("cedargate-user") == ["mchen"]), "{reached:?}");
+        if !holds {
+            let challenge = if accepted { "Bearer, Basic realm=\"api\", charset=\"UTF-8\"" } else { "Bearer" };
+            assert_eq!(reply.header("www-authenticate"), Some(challenge));
+        }
+    }
 }
 
 fn sizes(world: &World, gateway: &Gateway) {
@@ -203,25 +252,43 @@ fn metadata(world: &World, gateway: &Gateway) {
     until("Envoy's access log", || told(&gateway.log()));
 }
 
-/// Takes every place at the gate, so that the next question is refused as `overloaded`: requests whose bodies never come.
-fn crowd(world: &World) -> Vec<TcpStream> {
-    let mut crowd: Vec<TcpStream> = Vec::new();
-    let mut asker = Client::new(&world.server.doors().gate).bearer(GATE_TOKEN);
-    // One that comes while an earlier question still holds a place is refused itself; then another one must come.
-    until("a full gate", || {
-        for _ in 0..REQUESTS {
-            let mut stream = Client::new(&world.server.doors().gate).raw();
-            stream.write_all(b"POST /v1/authorize HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\n").unwrap();
-            crowd.push(stream);
+/// Takes every place at the gate, so that the next question is refused as `overloaded`: questions that wait for the keys
+/// of an issuer that never answers.
+fn crowded(world: &World, work: impl FnOnce()) {
+    let client = || Client::new(&world.server.doors().gate).bearer(GATE_TOKEN);
+    let question = |authorization: &str| json!({"subject": {"authorization": authorization}, "request": {"method": "GET", "path": PERMITTED}});
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 * REQUESTS {
+            scope.spawn(|| {
+                let (mut client, question) = (client(), question(&unsettled()));
+                while !over.load(Ordering::SeqCst) {
+                    // Who finds no place tries again, until others are through.
+                    client.try_json("POST", "/v1/authorize", &question).unwrap();
+                }
+            });
         }
-        asker.send("POST", "/v1/authorize", "application/json", b"{}").unwrap().status == 503
+        let mut asker = client();
+        until("a full gate", || {
+            asker.try_json("POST", "/v1/authorize", &question(world.authorization())).unwrap().status == 503
+        });
+        work();
+        over.store(true, Ordering::SeqCst);
     });
-    crowd
 }
 
 /// The gateway asks again and passes on again.
 fn recovers(world: &World, gateway: &Gateway) {
-    until("recovery", || ask(world, gateway, "GET", PERMITTED, &[]) == (200, true));
+    settles(world, gateway, (200, true));
+}
+
+/// A gateway whose connection to us is still on its way does not wait for it: no answer in time is a no.
+fn settles(world: &World, gateway: &Gateway, as_told: (u16, bool)) {
+    until("an answer of ours", || {
+        let outcome = ask(world, gateway, "GET", PERMITTED, &[]);
+        assert!(as_told.1 || !outcome.1, "the service was reached: {}", gateway.log());
+        outcome == as_told
+    });
 }
 
 /// Status and whether the service was reached.

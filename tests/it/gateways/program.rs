@@ -18,6 +18,8 @@ const GLANCES: u32 = 4_000;
 pub enum Kind {
     /// Envoy, ext_authz over gRPC.
     EnvoyGrpc,
+    /// The same with TLS on both sides, and jwt_authn to say who asks.
+    EnvoyJwt,
     /// Envoy, ext_authz over HTTP.
     EnvoyHttp,
     /// Traefik, ForwardAuth.
@@ -59,8 +61,12 @@ impl Kind {
         std::fs::create_dir_all(&folder).unwrap();
         let file = |name: &str| write(name, &folder, world, port);
         let mut command = match self {
-            Self::EnvoyGrpc | Self::EnvoyHttp => {
-                let config = file(if self == Self::EnvoyGrpc { "envoy-grpc.yaml" } else { "envoy-http.yaml" });
+            Self::EnvoyGrpc | Self::EnvoyHttp | Self::EnvoyJwt => {
+                let config = file(match self {
+                    Self::EnvoyGrpc => "envoy-grpc.yaml",
+                    Self::EnvoyJwt => "envoy-mtls-jwt.yaml",
+                    _ => "envoy-http.yaml",
+                });
                 let mut command = Command::new(outside_program("envoy", "envoy"));
                 command.arg("-c").arg(config).args([
                     "--concurrency",
@@ -156,6 +162,7 @@ fn write(name: &str, folder: &Path, world: &World, port: u16) -> PathBuf {
         ("address: 127.0.0.1, port_value: 8181", split(&gate)),
         ("address: 127.0.0.1, port_value: 9000", split(&service)),
         ("address: 0.0.0.0, port_value: 8000", format!("address: 127.0.0.1, port_value: {port}")),
+        ("/etc/envoy", world.folder.path().display().to_string()),
         ("listen 8000", format!("listen 127.0.0.1:{port}")),
         ("\":8000\"", format!("\"127.0.0.1:{port}\"")),
         ("bind :8000", format!("bind 127.0.0.1:{port}")),

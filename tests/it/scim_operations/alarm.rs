@@ -96,6 +96,67 @@ fn an_undo_leaves_alone_what_somebody_changed_since_and_says_whom_it_could_not_h
 }
 
 #[test]
+fn an_undo_keeps_whom_somebody_else_deactivated_or_deleted_since() {
+    let mut house = House::new();
+    let (mut idp, mut other) = (house.connect(json!({})), house.connect(json!({})));
+    let names = ["ann", "bob", "eve", "joe", "max", "zoe"];
+    let ids = names.map(|name| idp.user(name));
+    let [ann, bob, eve, joe, max, zoe] = ids.each_ref();
+    let members: Vec<Value> = ids.iter().map(|id| json!({ "value": id })).collect();
+    let body = json!({"schemas": [GROUP], "displayName": "all", "members": members});
+    let group = text(&idp.door.call("POST", "Groups", &body).expect(&[201]).json()["id"]);
+    // Zoe had gone before, by the other connection; the mistake deletes her.
+    other.deactivate(zoe).expect(&[200]);
+    let first = text(&house.events(&other.id, "")[0]["id"]);
+    house.clock.advance(1_000);
+    for id in [ann, bob, eve, joe, max] {
+        idp.deactivate(id).expect(&[200]);
+    }
+    // Max's deletion belongs to the mistake.
+    for id in [max, zoe] {
+        idp.door.call("DELETE", &format!("Users/{id}"), &Value::Null).expect(&[204]);
+    }
+    // An operator lets Ann in again and has her go; says of Bob that he is to stay out; the other connection deletes Eve
+    // and says the same of Joe, twice.
+    for active in [true, false] {
+        house.operator.call("PATCH", &format!("users/{ann}"), &json!({ "active": active })).expect(&[200]);
+    }
+    house.operator.call("PATCH", &format!("users/{bob}"), &json!({"active": false})).expect(&[200]);
+    other.door.call("DELETE", &format!("Users/{eve}"), &Value::Null).expect(&[204]);
+    other.deactivate(joe).expect(&[200]);
+    idp.deactivate(joe).expect(&[200]);
+
+    let undo = format!("connections/{}/undo", idp.id);
+    let since = json!({"since": "2030-01-01T00:00:00Z", "dryRun": true});
+    let dry = house.operator.call("POST", &undo, &since).expect(&[200]).json();
+    let since = json!({"since": "2030-01-01T00:00:00Z"});
+    let undone = house.operator.call("POST", &undo, &since).expect(&[200]).json();
+    assert_eq!((&dry["restored"], &dry["kept"]), (&undone["restored"], &undone["kept"]), "a dry run says the same");
+    assert_eq!(
+        (&undone["restored"], &undone["kept"], &undone["failed"]),
+        (&json!(2), &json!(4), &json!(0)),
+        "{undone}"
+    );
+    let mut kept: Vec<&str> = undone["keptPeople"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    kept.sort_unstable();
+    let mut stay = [ann, bob, eve, joe].map(String::as_str);
+    stay.sort_unstable();
+    assert_eq!(kept, stay);
+    for name in ["ann", "bob", "eve", "joe", "zoe"] {
+        assert_eq!(may_order(&house.server, name), "deactivated", "{name}");
+    }
+    assert_eq!(may_order(&house.server, "max"), "role", "deactivated and then deleted by the one mistake");
+    let zoe_now = idp.door.call("GET", &format!("Users/{zoe}"), &Value::Null).expect(&[200]).json();
+    assert_eq!(zoe_now["active"], false, "as she was before the mistake");
+    let back = idp.door.call("GET", &format!("Groups/{group}"), &Value::Null).expect(&[200]).json();
+    let there: Vec<&Value> = back["members"].as_array().unwrap().iter().map(|member| &member["value"]).collect();
+    assert!(there.contains(&&json!(max)) && there.contains(&&json!(zoe)), "{back}");
+    let undo = format!("connections/{}/undo", other.id);
+    let undone = house.operator.call("POST", &undo, &json!({ "since": first })).expect(&[200]).json();
+    assert_eq!((&undone["restored"], &undone["kept"]), (&json!(2), &json!(0)), "Zoe and Eve are its own: {undone}");
+}
+
+#[test]
 fn where_the_settings_say_so_further_deactivations_wait_for_an_operator() {
     let mut house = House::new();
     let rule = json!({"deactivation_alarm": {"count": 3, "share_percent": 0, "hold": true}});

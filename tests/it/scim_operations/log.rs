@@ -128,6 +128,26 @@ fn every_error_names_its_event_and_the_event_says_the_same() {
 }
 
 #[test]
+fn members_that_are_passed_over_are_marked() {
+    let mut house = House::new();
+    let mut idp = house.connect(json!({"pass_over_unknown_members": true}));
+    let ann = idp.user("ann");
+    let body = json!({"schemas": [GROUP], "displayName": "staff"});
+    let group = format!("Groups/{}", text(&idp.door.call("POST", "Groups", &body).expect(&[201]).json()["id"]));
+    let members: Vec<Value> = ["nobody", &ann].iter().map(|id| json!({ "value": id })).collect();
+    let add = |members: &[Value]| json!([{"op": "add", "path": "members", "value": members}]);
+    let answer = idp.patch(&group, &add(&members)).expect(&[200]).json();
+    assert_eq!(answer["members"].as_array().unwrap().len(), 1, "who is nobody is no member");
+    idp.patch(&group, &add(&members[..1])).expect(&[200]);
+    for event in house.events(&idp.id, "").iter().take(2) {
+        let mark = &event["marks"][0];
+        assert_eq!((&mark["attribute"], &mark["value"]), (&json!("members"), &json!("nobody")), "{event}");
+        assert!(text(&mark["message"]).ends_with("nobody in the organization has this id"), "{mark}");
+        assert_eq!(event["marks"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn the_log_comes_in_pages_and_by_condition() {
     let mut house = House::new();
     let mut idp = house.connect(json!({}));

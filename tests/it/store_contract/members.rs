@@ -16,6 +16,8 @@ on_every_store! {
     numbers_are_never_given_again
     what_never_had_an_image_goes_silently
     an_image_that_ends_takes_its_memberships_along
+    the_deleted_leave_their_groups_and_join_none
+    groups_above_come_whole_or_not_at_all
 }
 
 /// The last change that the apply hook heard of.
@@ -154,4 +156,49 @@ fn an_image_that_ends_takes_its_memberships_along(bench: &Bench) {
     assert_eq!(bench.wait(bench.store.members(staff, None, 9)).unwrap(), []);
     assert_eq!(bench.wait(bench.store.groups_of(staff)).unwrap(), []);
     bench.store.verify().unwrap();
+}
+
+fn the_deleted_leave_their_groups_and_join_none(bench: &Bench) {
+    let (ada, eve) = (bench.step(user("ada")), bench.step(user("eve")));
+    let (staff, all) = (bench.step(group("staff")), bench.step(group("all")));
+    bench.commit(vec![join(staff, &[ada, eve]), join(all, &[ada, staff])]).unwrap();
+    let deleted = |number, image: Image| Step::Replace {
+        number,
+        expected: None,
+        content: Content { deleted: true, image: Some(image), ..Content::default() },
+    };
+    let image = super::user_image("ada");
+    bench.commit(vec![deleted(ada, image.clone())]).unwrap();
+    let gone = [Change { number: ada, image }, delta(staff, &[], &[ada]), delta(all, &[], &[ada])];
+    assert_eq!(last(bench), gone);
+    assert_eq!((bench.version(staff), bench.version(all)), (3, 3));
+    assert_eq!(bench.state().members.into_iter().collect::<Vec<_>>(), [(staff, eve), (all, staff)]);
+
+    assert_eq!(bench.commit(vec![join(staff, &[ada])]), Err(StoreError::NotFound(ada)));
+    assert!(!bench.commit(vec![leave(staff, &[ada])]).unwrap().outcomes[0].changed);
+    let image = super::group_image("staff");
+    bench.commit(vec![deleted(staff, image.clone())]).unwrap();
+    assert_eq!(last(bench), [Change { number: staff, image }, delta(staff, &[], &[eve]), delta(all, &[], &[staff])]);
+    assert_eq!(bench.commit(vec![join(staff, &[eve])]), Err(StoreError::NotFound(staff)));
+    assert_eq!(bench.state().members.len(), 0);
+    // Whoever comes back may join again.
+    let content = Content { image: Some(super::user_image("ada")), ..Content::default() };
+    bench.commit(vec![Step::Replace { number: ada, expected: None, content }, join(all, &[ada])]).unwrap();
+    assert_eq!(bench.state().members.into_iter().collect::<Vec<_>>(), [(all, ada)]);
+    bench.store.verify().unwrap();
+}
+
+fn groups_above_come_whole_or_not_at_all(bench: &Bench) {
+    let people: Vec<u32> = (0..400).map(|person| bench.step(user(&format!("user-{person}")))).collect();
+    let chain: Vec<u32> = (0..250).map(|level| bench.step(group(&format!("group-{level}")))).collect();
+    let mut steps = vec![join(chain[0], &people)];
+    steps.extend(chain.windows(2).map(|pair| join(pair[1], &[pair[0]])));
+    bench.commit(steps).unwrap();
+    let above = bench.wait(bench.store.groups_above(people.clone())).unwrap();
+    assert_eq!(above.len(), cedargate::store::MAX_ABOVE);
+    let one_more = bench.step(group("one-more"));
+    bench.step(join(one_more, &people[..1]));
+    let refused = bench.wait(bench.store.groups_above(people.clone()));
+    assert!(matches!(refused, Err(StoreError::TooComplex(_))), "never cut off");
+    assert_eq!(bench.wait(bench.store.groups_above(people[..1].to_vec())).unwrap().len(), 251);
 }

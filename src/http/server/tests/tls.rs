@@ -11,6 +11,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 
 use super::*;
+use crate::clock::{Clock, HandClock, Sources};
+use crate::domain::Timestamp;
 
 struct Authority(Issuer<'static, KeyPair>, String);
 
@@ -71,6 +73,10 @@ impl Files {
     }
 
     fn start(&self, required: Option<bool>, limits: Limits) -> (Running, Arc<Tls>) {
+        self.start_with(required, limits, Sources::system())
+    }
+
+    fn start_with(&self, required: Option<bool>, limits: Limits, sources: Sources) -> (Running, Arc<Tls>) {
         let tls = Arc::new(Tls::load(self.tls(required)).unwrap());
         let router = Router::new().route(
             Method::GET,
@@ -79,7 +85,7 @@ impl Files {
         );
         let address = ListenerAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
         let config = ListenerConfig { name: "test", address, tls: Some(Arc::clone(&tls)) };
-        let running = Running::start_as(&config, router, limits);
+        let running = Running::start_with(&config, router, limits, sources);
         (running, tls)
     }
 
@@ -91,6 +97,12 @@ impl Files {
         protocol: &str,
         shown: Option<&(String, String)>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = Arc::new(self.client(protocol, shown));
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(config).connect(name, server.connect().await).await
+    }
+
+    fn client(&self, protocol: &str, shown: Option<&(String, String)>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.1.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -104,8 +116,7 @@ impl Files {
             }
         };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, server.connect().await).await
+        config
     }
 
     /// What `/who` answers over HTTP/1.1; `None` where no answer comes.
@@ -161,6 +172,59 @@ async fn only_certificates_of_the_named_authorities_are_believed() {
     // The alert is out before it is counted.
     while !required.counts("cedargate_http_connections_cut_total{listener=\"test\",reason=\"handshake\"} 3") {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_ends_its_connection() {
+    let files = Files::new();
+    let end = rcgen::date_time_ymd(2200, 1, 1);
+    let last = Timestamp(end.unix_timestamp() * 1000 + 999);
+    let shown = files.authority.issue(&[spiffe("gateway")], |params| params.not_after = end);
+    let at = |now: i64| {
+        let clock = Arc::new(HandClock::new(Timestamp(last.0 + now)));
+        let sources = Sources { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Sources::system() };
+        (files.start_with(Some(true), Limits::default(), sources).0, clock)
+    };
+    let ask = b"GET /who HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (server, clock) = at(-3_600_000);
+    let mut stream = files.connect(&server, "one.example.com", "http/1.1", Some(&shown)).await.unwrap();
+    // To the last millisecond, on one connection.
+    for (moves, status) in [(0, "200"), (3_600_000, "200"), (1, "401")] {
+        clock.advance(moves);
+        stream.write_all(ask).await.unwrap();
+        let mut answer = vec![0; 2048];
+        let length = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
+    }
+    // A connection that asks nothing is told to end, so that the gateway opens another with its next certificate.
+    let (server, _) = at(-100);
+    let stream = files.connect(&server, "one.example.com", "h2", Some(&shown)).await.unwrap();
+    let (_sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    connection.await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_go_on_only_where_no_client_certificate_is_asked_for() {
+    let files = Files::new();
+    let shown = files.authority.issue(&[spiffe("gateway")], |_| ());
+    for (required, resumes) in [(None, true), (Some(false), false), (Some(true), false)] {
+        let (server, _) = files.start(required, Limits::default());
+        let config = Arc::new(files.client("http/1.1", required.map(|_| &shown)));
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let name = ServerName::try_from("one.example.com").unwrap();
+            let mut stream =
+                TlsConnector::from(Arc::clone(&config)).connect(name, server.connect().await).await.unwrap();
+            stream.write_all(b"GET /who HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            // Tickets come after the handshake.
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+            kinds.push(stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed));
+        }
+        assert_eq!(kinds, [false, resumes], "{required:?}");
     }
 }
 

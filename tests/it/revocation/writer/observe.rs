@@ -101,7 +101,10 @@ impl Writer {
         let mut all = Vec::new();
         loop {
             let start = all.len() + 1;
-            let path = format!("{kind}?filter={name}%20sw%20%22{}-%22&count=100&startIndex={start}", self.name);
+            // The extension is named, so that the lock, which is shown on request only, comes with it.
+            let shown = format!("userName,displayName,active,roles,members,{USER_EXTENSION},{GROUP_EXTENSION}");
+            let page = format!("count=100&startIndex={start}&attributes={shown}");
+            let path = format!("{kind}?filter={name}%20sw%20%22{}-%22&{page}", self.name);
             let page = self.scim.call("GET", &path, &Value::Null).expect(&[200]).json();
             all.extend(page["Resources"].as_array().into_iter().flatten().cloned());
             if all.len() as u64 >= page["totalResults"].as_u64().expect("a total") {
