@@ -173,7 +173,7 @@ impl Sample {
 
     fn view<'a>(&self, authz: &'a Authz, plainly: bool) -> View<'a> {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        View { authz, snapshot, serving, aside: true, observer: None, plainly, at: Some(self.now) }
+        View { authz, snapshot, serving, aside: true, observer: None, plainly, at: Some(self.now), laps: None }
     }
 }
 
