@@ -149,8 +149,8 @@ mod tests {
         assert_eq!((count("route"), count("engine"), count("write")), (2.0, 2.0, 0.0));
         let sum = Duration::from_nanos(2 * engine).as_secs_f64();
         assert!((value("sum{stage=\"engine\"}") - sum).abs() < 1e-12);
-        assert_eq!(value("bucket{stage=\"engine\",le=\"+Inf\"}"), 2.0);
-        assert_eq!(value("bucket{stage=\"write\",le=\"1e-7\"}"), 0.0);
+        assert_eq!(value("bucket{le=\"+Inf\",stage=\"engine\"}"), 2.0);
+        assert_eq!(value("bucket{le=\"1e-7\",stage=\"write\"}"), 0.0);
     }
 
     #[test]
