@@ -282,7 +282,7 @@ impl Inputs<'_> {
         let evaluation = Arc::new(best);
         match (self.row, key) {
             (Some(row), _) => self.view.authz.rows.put(row, &evaluation),
-            (None, Some(key)) => self.view.authz.cache.put(key, &evaluation),
+            (None, Some(key)) => self.view.authz.cache.put(key, &evaluation, self.now),
             (None, None) => {}
         }
         Ok(self.decision(&evaluation, "Organization", name, false))
@@ -347,7 +347,7 @@ impl Inputs<'_> {
         }
         let evaluation = Arc::new(self.ask(resource)?);
         if let Some(key) = key {
-            self.view.authz.cache.put(key, &evaluation);
+            self.view.authz.cache.put(key, &evaluation, self.now);
         }
         Ok((evaluation, false))
     }
