@@ -264,24 +264,42 @@ async fn change(store: &SqliteStore, world: &World, stage: &Stage) -> Result<Val
     let apart = world.users / count.max(1);
     let members: Vec<Number> = (0..count).map(|at| world.user_number(at * apart)).collect();
     let join = Step::Members { group, expected: None, add: members.clone(), remove: Vec::new() };
-    let (_, joined) = commit(store, "join", join).await?;
+    let joined = behind(store, world, "join", join).await?;
     let leave = Step::Members { group, expected: None, add: Vec::new(), remove: members };
-    let (_, left) = commit(store, "leave", leave).await?;
-    let groups = stage.take_applied();
+    let left = behind(store, world, "leave", leave).await?;
+    let applied = stage.take_applied();
     let in_groups = stage.directory.snapshot().everybody().filter(|person| person.groups().contains(&group)).count();
-    if in_groups != 0 || groups.len() != 2 {
+    let (0, [join_apply, _, leave_apply, _]) = (in_groups, applied.as_slice()) else {
         return Err("the group's members did not come and go".into());
-    }
+    };
     Ok(json!({
         "person_apply_us": rounded(median(&people)),
         "person_apply_p99_us": rounded(quantile(&mut people, 0.99)),
         "person_commit_us": rounded(median(&commits)),
         "group_members": count,
-        "group_join_apply_ms": rounded(groups.first().copied().unwrap_or(0.0) / 1e3),
-        "group_leave_apply_ms": rounded(groups.last().copied().unwrap_or(0.0) / 1e3),
-        "group_join_commit_ms": rounded(joined * 1e3),
-        "group_leave_commit_ms": rounded(left * 1e3),
+        "group_join_apply_ms": rounded(join_apply / 1e3),
+        "group_leave_apply_ms": rounded(leave_apply / 1e3),
+        "group_join_commit_ms": rounded(joined.large * 1e3),
+        "group_leave_commit_ms": rounded(left.large * 1e3),
+        "deactivation_behind_join_ms": rounded(joined.behind * 1e3),
+        "deactivation_behind_leave_ms": rounded(left.behind * 1e3),
     }))
+}
+
+/// Seconds until the answers of a large change and of the deactivation that was sent right behind it.
+struct Waits {
+    large: f64,
+    behind: f64,
+}
+
+/// Sends a large change, and a deactivation as soon as the large one stands in the queue.
+async fn behind(store: &SqliteStore, world: &World, operation: &str, large: Step) -> Result<Waits, Failure> {
+    let user = world.users / 3;
+    let content = seed::user_content(world, user, false);
+    let step = Step::Replace { number: world.user_number(user), expected: None, content };
+    let deactivation = format!("behind-{operation}");
+    let (large, behind) = tokio::join!(commit(store, operation, large), commit(store, &deactivation, step));
+    Ok(Waits { large: large?.1, behind: behind?.1 })
 }
 
 /// Commits one step: the resource's number and the seconds until the answer.

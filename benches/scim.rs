@@ -187,13 +187,15 @@ fn new_person(number: u64) -> String {
 fn creates(plan: Plan) -> Result<Value, Failure> {
     let folder = tempfile::tempdir()?;
     let provider = Provider::start(folder.path())?;
-    let mut bare = Commits::open(folder.path(), new_person(0).len())?;
     let next = AtomicU64::new(1);
     let create = |connection: &mut Connection| -> Result<(), Failure> {
         let body = new_person(next.fetch_add(1, Ordering::Relaxed));
         connection.send("POST", "/scim/v2/Users", &body)?.expect(201..202)
     };
     let mut single = provider.connection(0);
+    create(&mut single)?;
+    let bytes = Commits::bytes_of_a_create(folder.path())?;
+    let mut bare = Commits::open(folder.path(), bytes)?;
     let mut rates: [Vec<f64>; 3] = Default::default();
     for _ in 0..plan.rounds {
         let [bare_rates, single_rates, client_rates] = &mut rates;
@@ -220,7 +222,8 @@ fn creates(plan: Plan) -> Result<Value, Failure> {
         "single_per_s": rounded(median(single_rates)),
         "clients_per_s": rounded(median(client_rates)),
         "ratios": {"single": ratio(single_rates), "clients": ratio(client_rates)},
-        "row_bytes": new_person(0).len(),
+        "row_bytes": bytes,
+        "body_bytes": new_person(0).len(),
     }))
 }
 

@@ -31,7 +31,7 @@ use crate::policy::{Diagnostic, Live, Source};
 use crate::scim::{EventRetention, RoleSource, Scim, StoredPasswords};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
-use crate::telemetry::{Health, LogGuard, Metrics};
+use crate::telemetry::{Health, LogGuard, Metrics, Stopwatch};
 
 use crate::token::Passwords;
 
@@ -122,7 +122,9 @@ impl App {
         let verifier = Arc::new(verifier);
         let certificates = Arc::new(tls::Certificates::load(config)?);
         let source = policy::source(config.policies.as_deref());
+        let loading = Stopwatch::start();
         let bundle = policy::load_and_try(&source)?;
+        tracing::info!(took_ms = loading.elapsed().as_millis(), "the policies are loaded and tried");
         metrics.policy_bundle(Arc::clone(bundle.id()));
         let live = Arc::new(Live::new(bundle));
         let operator_token = files::operator_token(&config.data, &sources).map_err(StartError::File)?;
@@ -274,6 +276,7 @@ fn open_ledger(
 ) -> Result<(Arc<SqliteStore>, Arc<Directory>), StartError> {
     let StoreLocation::Sqlite(folder) = &config.store;
     let notify = Arc::clone(fatal);
+    let opening = Stopwatch::start();
     let store = SqliteStore::open(sqlite::Options {
         folder: folder.clone(),
         clock: Arc::clone(&sources.clock),
@@ -284,9 +287,16 @@ fn open_ledger(
         })),
     })
     .map_err(|error| StartError::Store(error.to_string()))?;
+    let (opened, loading) = (opening.elapsed(), Stopwatch::start());
     let directory = Directory::load_with_external_ids(&store, &config.tokens.external_connections())
         .map_err(|error| StartError::Store(error.to_string()))?;
     let directory = Arc::new(directory);
+    tracing::info!(
+        people = directory.snapshot().people(),
+        open_ms = opened.as_millis(),
+        load_ms = loading.elapsed().as_millis(),
+        "the ledger is open and everybody is in memory"
+    );
     metrics.ledger_revision(directory.snapshot().revision().number);
     let (applied, counted) = (Arc::clone(&directory), Arc::clone(metrics));
     let apply: ApplyHook = Arc::new(move |revision, changes| {

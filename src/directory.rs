@@ -8,6 +8,7 @@
 mod export;
 mod external;
 mod index;
+mod load;
 mod pages;
 mod records;
 mod rights;
@@ -16,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, fold, folded};
-use crate::store::{Projection, Store, StoreError};
+use crate::domain::{Change, GroupImage, Image, MemberChange, Number, Revision, UserImage, folded};
+use crate::store::{Store, StoreError};
 use external::ExternalIds;
-use index::{Index, KeyKind};
+use index::{Index, KeyKind, Keys};
 use pages::Pages;
 use records::Slot;
 
@@ -55,9 +56,7 @@ impl Directory {
 
     /// As [`Self::load`]; the people of these connections can be found by `externalId` as well.
     pub fn load_with_external_ids(store: &dyn Store, connections: &[String]) -> Result<Self, StoreError> {
-        let mut snapshot = Snapshot::empty(connections);
-        let revision = store.project(&mut Loader(&mut snapshot))?;
-        snapshot.revision = revision;
+        let snapshot = load::load(store, connections)?;
         Ok(Self { current: ArcSwap::from_pointee(snapshot.clone()), next: Mutex::new(snapshot) })
     }
 
@@ -80,20 +79,6 @@ impl Directory {
         }
         next.revision = revision;
         self.current.store(Arc::new(next.clone()));
-    }
-}
-
-struct Loader<'a>(&'a mut Snapshot);
-
-impl Projection for Loader<'_> {
-    fn resource(&mut self, number: Number, image: Image, groups: &[Number]) {
-        match &image {
-            Image::User(user) => self.0.fold_user(number, user, groups, 0),
-            Image::Group(group) => self.0.fold_group(number, group, groups.into(), 0),
-            Image::Organization(_) | Image::Account(_) | Image::Members(_) | Image::Gone => {
-                self.0.fold(number, &image, 0);
-            }
-        }
     }
 }
 
@@ -124,17 +109,17 @@ impl Snapshot {
     /// A person by username or present login, without case.
     pub fn user(&self, name: &str) -> Option<&Arc<Person>> {
         let folded = folded(name);
-        let hash = self.index.hash(KeyKind::Name, &folded);
+        let hash = self.index.hash(KeyKind::Name, &*folded);
         let is = |number| self.person(number).is_some_and(|person| person.is_named(&folded));
         self.person(self.index.find(hash, is)?)
     }
 
     /// A person by SCIM id.
     pub fn user_by_id(&self, id: &str) -> Option<&Arc<Person>> {
-        let mut buffer = uuid::Uuid::encode_buffer();
-        let canonical: &str = id.parse::<uuid::Uuid>().ok()?.hyphenated().encode_lower(&mut buffer);
-        let hash = self.index.hash(KeyKind::Person, canonical);
-        self.person(self.index.find(hash, |number| self.person(number).is_some_and(|person| person.has_id(id)))?)
+        let id = id.parse::<uuid::Uuid>().ok()?;
+        let hash = self.index.hash(KeyKind::Person, id.as_bytes());
+        let is = |person: &Arc<Person>| person.uuid() == id.as_bytes();
+        self.person(self.index.find(hash, |number| self.person(number).is_some_and(is))?)
     }
 
     /// A person by the `externalId` that a connection's identity provider gave; nobody for a connection that was not
@@ -246,28 +231,33 @@ impl Snapshot {
 
     fn fold_user(&mut self, number: Number, image: &UserImage, groups: &[Number], revision: u64) {
         let roles: Vec<u32> = image.roles.iter().map(|name| self.role_number(name)).collect();
-        let before = self.person(number).cloned();
         let Some(person) = Person::new(number, image, groups, &roles, revision) else {
-            // Whoever cannot be read is nobody: an image that was dropped might have taken rights away.
-            tracing::error!(number, "a person's record cannot be read; they are unknown from now on");
-            return self.put(number, Slot::Gone(revision));
+            return self.put_unreadable(number, revision);
         };
-        self.external.put(number, &image.external_ids);
-        if let Some(before) = &before {
-            for name in [Some(before.username()), before.login()].into_iter().flatten() {
-                let hash = self.index.hash(KeyKind::Name, &fold(name));
+        if let Some(before) = self.person(number).cloned() {
+            for hash in self.index.hasher().keys(&before).into_iter().flatten() {
                 self.index.remove(hash, number);
             }
-        } else {
-            self.people += 1;
+            self.people -= 1;
         }
-        for name in [Some(person.username()), person.login()].into_iter().flatten() {
-            let hash = self.index.hash(KeyKind::Name, &fold(name));
-            self.index.insert(hash, number);
+        self.external.put(number, &image.external_ids);
+        let keys = self.index.hasher().keys(&person);
+        self.put_person(Arc::new(person), keys);
+    }
+
+    /// Whoever cannot be read is nobody: an image that was dropped might have taken rights away.
+    fn put_unreadable(&mut self, number: Number, revision: u64) {
+        tracing::error!(number, "a person's record cannot be read; they are unknown from now on");
+        self.put(number, Slot::Gone(revision));
+    }
+
+    /// Somebody who is not there yet, with the hashes of all their keys.
+    fn put_person(&mut self, person: Arc<Person>, keys: Keys) {
+        for hash in keys.into_iter().flatten() {
+            self.index.insert(hash, person.number);
         }
-        let hash = self.index.hash(KeyKind::Person, &person.id());
-        self.index.insert(hash, number);
-        self.put(number, Slot::Person(Arc::new(person)));
+        self.people += 1;
+        self.put(person.number, Slot::Person(person));
     }
 
     fn fold_group(&mut self, number: Number, image: &GroupImage, parents: Box<[Number]>, revision: u64) {
@@ -287,25 +277,21 @@ impl Snapshot {
 
     /// Adds a member to a group, or takes it away.
     fn join(&mut self, group: Number, member: Number, joins: bool, revision: u64) {
-        let changed = |list: &[Number]| {
-            let mut list = list.to_vec();
-            match (list.binary_search(&group), joins) {
-                (Err(at), true) => list.insert(at, group),
-                (Ok(at), false) => drop(list.remove(at)),
-                (Ok(_), true) | (Err(_), false) => {}
-            }
-            list
-        };
         let Some(slot) = self.slots.at(member) else { return };
         match slot {
             Slot::Person(person) => {
-                if let Some(next) = person.with_groups(&changed(person.groups()), revision) {
+                if let Some(next) = person.joining(group, joins, revision) {
                     *slot = Slot::Person(Arc::new(next));
                 }
             }
             Slot::Group(inner) => {
-                let next = Group { parents: changed(&inner.parents).into(), revision, ..Group::clone(inner) };
-                *slot = Slot::Group(Arc::new(next));
+                let mut parents = inner.parents.to_vec();
+                match (parents.binary_search(&group), joins) {
+                    (Err(at), true) => parents.insert(at, group),
+                    (Ok(at), false) => drop(parents.remove(at)),
+                    (Ok(_), true) | (Err(_), false) => {}
+                }
+                *slot = Slot::Group(Arc::new(Group { parents: parents.into(), revision, ..Group::clone(inner) }));
             }
             Slot::Empty | Slot::Organization(_) | Slot::Account(_) | Slot::Gone(_) => {}
         }

@@ -57,7 +57,7 @@ pub use roles::RoleSource;
 pub use undo::{Since, Undone};
 pub use watch::{OutcomeClass, Risk, Standing};
 
-use self::caller::Caller;
+use self::caller::{Caller, Connections};
 use self::cursor::Cursors;
 use self::event::Waiting;
 use self::list::Span;
@@ -83,6 +83,7 @@ const STRIPES: usize = 256;
 /// The service: everything that its endpoints need.
 pub struct Scim {
     store: Arc<dyn Store>,
+    connections: Connections,
     schemas: Schemas,
     sources: Sources,
     base_url: String,
@@ -189,6 +190,7 @@ impl Scim {
         let hashes = PasswordHashes::new(Arc::clone(&sources.random));
         Self {
             store,
+            connections: Connections::default(),
             schemas,
             sources,
             base_url: base_url.trim_end_matches('/').to_owned(),
@@ -291,22 +293,16 @@ impl Scim {
 
     fn handling(self: &Arc<Self>, operation: Operation) -> Handling {
         let scim = Arc::clone(self);
-        later(move |request| Arc::clone(&scim).answer(operation, request))
-    }
-
-    /// Runs to its end on a task of its own, whether or not the client still listens.
-    async fn answer(self: Arc<Self>, operation: Operation, request: Request) -> Response {
-        let id = request.id.clone();
-        let work = tokio::spawn(async move { self.perform(operation, &request).await });
-        work.await.unwrap_or_else(|error| {
-            tracing::error!(request = %id, ?operation, %error, "a SCIM request broke off");
-            failure(&ScimError::internal("the request failed inside the server; its log says why"))
+        // The listener runs it to its end, whether or not the client still listens.
+        later(move |request| {
+            let scim = Arc::clone(&scim);
+            async move { scim.perform(operation, &request).await }
         })
     }
 
     /// The token first, whatever is asked for.
     async fn perform(&self, operation: Operation, request: &Request) -> Response {
-        let caller = match Caller::admit(&*self.store, self.sources.clock.now(), request).await {
+        let caller = match Caller::admit(&*self.store, &self.connections, self.sources.clock.now(), request).await {
             Ok(caller) => caller,
             Err(refused) => {
                 let status = refused.error.status.as_u16();

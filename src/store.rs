@@ -34,7 +34,7 @@ use crate::domain::{Change, Image, Number, Revision, Timestamp};
 
 pub use events::{Event, EventQuery, LoggedEvent, Retention};
 pub use limits::{MAX_ABOVE, MAX_DEPTH, MAX_STEPS, MAX_TERMS};
-pub use search::{Above, Found, Page, Position};
+pub use search::{Above, Found, Lookup, Page, Position};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind, in the order of their declaration.
     pub const ALL: [Self; 5] = [Self::Organization, Self::Account, Self::Connection, Self::User, Self::Group];
 
     /// The name in tables and messages.
@@ -350,11 +350,21 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
-/// Receives the state at one revision, piece by piece, for a start. It may be called on another thread.
-pub trait Projection: Send {
+/// Receives the state at one revision, for a start. Several threads may walk it side by side, a stretch each.
+pub trait Projection: Sync {
+    /// Begins a stretch: what one thread walks.
+    fn stretch(&self) -> Box<dyn Stretch + '_>;
+}
+
+/// Part of a projection, on one thread.
+pub trait Stretch {
     /// A resource's newest image, with the groups that it is a direct member of, in the order of their numbers.
-    /// What has no image has no place here, nor in groups.
+    /// What has no image has no place here, nor in groups. Within a stretch, resources come in the order of their
+    /// numbers; each comes in one stretch.
     fn resource(&mut self, number: Number, image: Image, groups: &[Number]);
+
+    /// No more come.
+    fn end(self: Box<Self>);
 }
 
 /// Why a store could not do it.
@@ -399,11 +409,24 @@ pub trait Store: Send + Sync {
     /// Writes. Answers once the commit is durable and the apply hook has run.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>>;
 
-    /// One resource by kind and id, deleted ones too.
-    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>>;
+    /// Looks several resources up by one read of one state; answers in their order. Deleted ones are found, too.
+    fn find(&self, wanted: Vec<Lookup>) -> BoxFuture<'_, Result<Vec<Option<Record>>, StoreError>>;
 
-    /// The holder of a unique key, deleted ones too.
-    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>>;
+    /// One resource by kind and id.
+    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
+        let found = self.find(vec![Lookup::Id(kind, id.to_owned())]);
+        Box::pin(async move { Ok(found.await?.pop().flatten()) })
+    }
+
+    /// The holder of a unique key.
+    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
+        let found = self.find(vec![Lookup::Holder(key)]);
+        Box::pin(async move { Ok(found.await?.pop().flatten()) })
+    }
+
+    /// Changes before any commit is answered that wrote a resource of this kind, its unique keys included: what was
+    /// read after asking for it is the present state for as long as it stays the same. Costs next to nothing.
+    fn stamp(&self, kind: Kind) -> u64;
 
     /// Several resources by number, in the order of the numbers; unknown ones are left out.
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
@@ -442,9 +465,8 @@ pub trait Store: Send + Sync {
     /// The facts of [`Step::Note`] whose keys begin with this, by key.
     fn notes(&self, prefix: &str) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
 
-    /// Walks the state of everybody at one revision, which it answers. Resources come in the order of
-    /// their numbers. Blocking: for the start, before anything serves.
-    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError>;
+    /// Walks the state of everybody at one revision, which it answers. Blocking: for the start, before anything serves.
+    fn project(&self, into: &dyn Projection) -> Result<Revision, StoreError>;
 
     /// Reads everything and verifies the hash chain and the engine's own structures. Blocking.
     fn verify(&self) -> Result<Head, StoreError>;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::records::Person;
+use crate::domain::folded;
+
 const BRANCHES: usize = 64;
 
 type Shard = Arc<HashTable<Entry>>;
@@ -32,10 +35,29 @@ pub(super) enum KeyKind {
     Product,
 }
 
+/// The hashes of a person's keys: username, login where there is another, id.
+pub(super) type Keys = [Option<Hashed>; 3];
+
+/// Makes the hashes of one index.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hasher(DefaultHashBuilder);
+
+impl Hasher {
+    pub(super) fn hash(&self, kind: KeyKind, key: impl AsRef<[u8]>) -> Hashed {
+        Hashed(self.0.hash_one((kind, key.as_ref())))
+    }
+
+    /// Everything that a person is found by.
+    pub(super) fn keys(&self, person: &Person) -> Keys {
+        let name = |name: &str| self.hash(KeyKind::Name, &*folded(name));
+        [Some(name(person.username())), person.login().map(name), Some(self.hash(KeyKind::Person, person.uuid()))]
+    }
+}
+
 /// 4,096 small tables in two levels: a change copies one table and two short lists.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
-    hasher: DefaultHashBuilder,
+    hasher: Hasher,
     branches: Arc<[Branch; BRANCHES]>,
 }
 
@@ -43,7 +65,7 @@ impl Default for Index {
     fn default() -> Self {
         let empty: Shard = Arc::new(HashTable::new());
         let branch: Branch = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
-        Self { hasher: DefaultHashBuilder::default(), branches: Arc::new(std::array::from_fn(|_| Arc::clone(&branch))) }
+        Self { hasher: Hasher::default(), branches: Arc::new(std::array::from_fn(|_| Arc::clone(&branch))) }
     }
 }
 
@@ -72,8 +94,12 @@ const fn spread(half: u32) -> u64 {
 }
 
 impl Index {
-    pub(super) fn hash(&self, kind: KeyKind, key: &str) -> Hashed {
-        Hashed(self.hasher.hash_one((kind, key)))
+    pub(super) fn hash(&self, kind: KeyKind, key: impl AsRef<[u8]>) -> Hashed {
+        self.hasher.hash(kind, key)
+    }
+
+    pub(super) const fn hasher(&self) -> &Hasher {
+        &self.hasher
     }
 
     /// The number whose record `is` the key.

@@ -141,11 +141,19 @@ impl Person {
         Some(())
     }
 
-    /// The same person with these direct groups.
-    pub(super) fn with_groups(&self, groups: &[Number], revision: u64) -> Option<Self> {
-        let mut person = Self { revision, ..self.clone() };
-        person.link(self.accounts(), groups, self.roles())?;
-        Some(person)
+    /// The same person within this group or without it; `None` where nothing changes.
+    pub(super) fn joining(&self, group: Number, joins: bool, revision: u64) -> Option<Self> {
+        let groups = self.groups();
+        let (before, after) = match (groups.binary_search(&group), joins) {
+            (Err(at), true) => groups.split_at_checked(at)?,
+            (Ok(at), false) => (groups.get(..at)?, groups.get(at + 1..)?),
+            (Ok(_), true) | (Err(_), false) => return None,
+        };
+        let joined: &[Number] = if joins { &[group] } else { &[] };
+        let links = [self.accounts(), before, joined, after, self.roles()].concat();
+        let groups_end = self.accounts_end + u32::try_from(before.len() + joined.len() + after.len()).ok()?;
+        // Field by field, so that no copy of the old links is made and thrown away.
+        Some(Self { names: self.names.clone(), links: links.into(), revision, groups_end, ..*self })
     }
 
     /// The SCIM id.
@@ -153,8 +161,9 @@ impl Person {
         self.id.to_string()
     }
 
-    pub(super) fn has_id(&self, id: &str) -> bool {
-        id.parse::<uuid::Uuid>().is_ok_and(|id| id == self.id)
+    /// The SCIM id as bytes.
+    pub(super) const fn uuid(&self) -> &[u8; 16] {
+        self.id.as_bytes()
     }
 
     /// The dashboard username.

@@ -19,12 +19,12 @@ use crate::authz::{Basis, View};
 use crate::domain::Channel;
 
 /// Places in the table, a power of two. An answer of usual length takes less than a kilobyte with its question.
-const PLACES: usize = 1 << 15;
+const PLACES: usize = 1 << 16;
 /// Places that a key may have.
 const WAYS: usize = 4;
-/// Longer questions and answers are not kept, in bytes: together they bound the table at 64 MiB.
-const LONGEST_QUESTION: usize = 768;
-const LONGEST_ANSWER: usize = 1024;
+/// Longer questions and answers are not kept, in bytes: together they bound the table at 100 MiB.
+const LONGEST_QUESTION: usize = 512;
+const LONGEST_ANSWER: usize = 896;
 
 /// An answer with its question.
 #[derive(Debug)]

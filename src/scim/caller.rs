@@ -1,5 +1,8 @@
 //! Who calls: the one place that turns a token into a [`Caller`]. Every endpoint needs one, and nothing else makes one.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use super::alarm::AlarmRule;
 use super::connection::{Connection, Settings, TOKEN_SCOPE, TokenRefused};
 use super::dialect::{Dialect, Patched};
@@ -10,7 +13,7 @@ use super::schema::{ResourceKind, Tolerance};
 use super::store_failure;
 use crate::domain::{Number, Timestamp};
 use crate::http::Request;
-use crate::store::{Kind, Store, UniqueKey};
+use crate::store::{Kind, Lookup, Record, Store, UniqueKey};
 use crate::token::Secret;
 
 /// What a request without a token hears.
@@ -35,12 +38,14 @@ impl Wall {
     /// # Errors
     /// 404 where there is none; 503 and 500 from the store.
     pub async fn find(store: &dyn Store, id: &str) -> Result<Self, ScimError> {
-        match store.get(Kind::Organization, id).await.map_err(store_failure)? {
-            Some(record) if !record.deleted => {
-                Ok(Self { id: record.id, number: record.number, journal: Journal::default() })
-            }
-            Some(_) | None => Err(ScimError::not_found("there is no such organization")),
-        }
+        let record = store.get(Kind::Organization, id).await.map_err(store_failure)?;
+        Self::around(record).ok_or_else(|| ScimError::not_found("there is no such organization"))
+    }
+
+    /// Around an organization that is there.
+    fn around(organization: Option<Record>) -> Option<Self> {
+        let record = organization.filter(|record| !record.deleted)?;
+        Some(Self { id: record.id, number: record.number, journal: Journal::default() })
     }
 }
 
@@ -48,8 +53,58 @@ impl Wall {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     wall: Wall,
-    connection: Connection,
+    connection: Arc<Connection>,
     token: String,
+}
+
+/// The connections of tokens that were presented lately, as they stand in the store: each is kept with the store's
+/// stamps of before it was read, and counts only while these stay. Tokens are verified at each request all the same.
+#[derive(Default)]
+pub(super) struct Connections(Mutex<HashMap<String, Known>>);
+
+/// Most tokens whose connections are kept; then all are read anew.
+const MOST_KNOWN: usize = 1_024;
+
+/// What a token's id leads to.
+#[derive(Clone)]
+struct Known {
+    stamps: [u64; 2],
+    connection: Arc<Connection>,
+    /// `None` where the organization is gone.
+    wall: Option<Wall>,
+}
+
+impl Connections {
+    /// The connection of a token's id.
+    async fn find(&self, store: &dyn Store, token: &str) -> Result<Known, ScimError> {
+        let stamps = [Kind::Connection, Kind::Organization].map(|kind| store.stamp(kind));
+        let known = self.lock().get(token).filter(|known| known.stamps == stamps).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let key = UniqueKey { scope: TOKEN_SCOPE.to_owned(), value: token.to_owned() };
+        let wanted = vec![Lookup::OrganizationOfHolder(key.clone()), Lookup::Holder(key)];
+        let mut found = store.find(wanted).await.map_err(store_failure)?;
+        let (record, organization) = (found.pop().flatten(), found.pop().flatten());
+        let Some(record) = record.filter(|record| record.kind == Kind::Connection && !record.deleted) else {
+            return Err(ScimError::unauthorized(TokenRefused::Unknown.to_string()));
+        };
+        let connection = Connection::from_record(&record).map_err(|fault| {
+            tracing::error!(connection = %record.id, %fault, "a connection cannot be read");
+            ScimError::internal("the connection cannot be read; the server's log says why")
+        })?;
+        let known = Known { stamps, connection: Arc::new(connection), wall: Wall::around(organization) };
+        let mut all = self.lock();
+        if all.len() >= MOST_KNOWN {
+            all.clear();
+        }
+        all.insert(token.to_owned(), known.clone());
+        Ok(known)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a request did not get in.
@@ -72,20 +127,17 @@ impl Caller {
     ///
     /// # Errors
     /// 401 with what to do about it; 503 and 500 from the store.
-    pub async fn admit(store: &dyn Store, now: Timestamp, request: &Request) -> Result<Self, NotAdmitted> {
+    pub async fn admit(
+        store: &dyn Store,
+        connections: &Connections,
+        now: Timestamp,
+        request: &Request,
+    ) -> Result<Self, NotAdmitted> {
         let Some(token) = request.bearer() else {
             return Err(ScimError::unauthorized(NO_TOKEN).into());
         };
         let presented = Secret::parse(token).map_err(|fault| ScimError::unauthorized(fault.to_string()))?;
-        let key = UniqueKey { scope: TOKEN_SCOPE.to_owned(), value: presented.id.clone() };
-        let record = store.holder(key).await.map_err(store_failure)?;
-        let Some(record) = record.filter(|record| record.kind == Kind::Connection && !record.deleted) else {
-            return Err(ScimError::unauthorized(TokenRefused::Unknown.to_string()).into());
-        };
-        let connection = Connection::from_record(&record).map_err(|fault| {
-            tracing::error!(connection = %record.id, %fault, "a connection cannot be read");
-            ScimError::internal("the connection cannot be read; the server's log says why")
-        })?;
+        let Known { connection, wall, .. } = connections.find(store, &presented.id).await?;
         connection.admit(&presented, now).map_err(|refused| {
             let own = match refused {
                 TokenRefused::Unknown => None,
@@ -93,12 +145,8 @@ impl Caller {
             };
             NotAdmitted { error: ScimError::unauthorized(refused.to_string()), connection: own }
         })?;
-        let wall = Wall::find(store, &connection.organization).await.map_err(|error| {
-            if error.status == crate::http::StatusCode::NOT_FOUND {
-                ScimError::unauthorized("the connection's organization is gone; make a connection in another one")
-            } else {
-                error
-            }
+        let wall = wall.ok_or_else(|| {
+            ScimError::unauthorized("the connection's organization is gone; make a connection in another one")
         })?;
         Ok(Self { wall, connection, token: presented.id })
     }
@@ -113,7 +161,7 @@ impl Caller {
     /// The same caller, whose deactivations raise no alarm and wait for none: for what the server itself takes back.
     pub fn unwatched(&self) -> Self {
         let mut unwatched = self.clone();
-        unwatched.connection.settings.deactivation_alarm = AlarmRule::off();
+        Arc::make_mut(&mut unwatched.connection).settings.deactivation_alarm = AlarmRule::off();
         unwatched
     }
 

@@ -15,7 +15,7 @@ use super::schema::{Resource, ResourceKind};
 use super::state::{GroupState, UserState, read_document, read_state, write_text};
 use super::{Scim, store_failure};
 use crate::domain::{Image, Number};
-use crate::store::{Content, IndexEntry, Kind, Outcome, Record, UniqueKey};
+use crate::store::{Content, IndexEntry, Kind, Lookup, Outcome, Record, UniqueKey};
 use crate::token::Password;
 
 /// The most accounts that one document may name.
@@ -176,14 +176,10 @@ impl Scim {
         if ids.len() > MOST_ACCOUNTS {
             return Err(ScimError::invalid_value(format!("at most {MOST_ACCOUNTS} accounts can be given at once")));
         }
-        let mut numbers = BTreeMap::new();
-        for id in ids {
-            let record = self.store.get(Kind::Account, &id).await.map_err(store_failure)?;
-            if let Some(record) = record.filter(|record| !record.deleted && record.organization == wall.id) {
-                numbers.insert(id, record.number);
-            }
-        }
-        Ok(numbers)
+        let wanted = ids.into_iter().map(|id| Lookup::Id(Kind::Account, id)).collect();
+        let found = self.store.find(wanted).await.map_err(store_failure)?.into_iter().flatten();
+        let own = found.filter(|record| !record.deleted && record.organization == wall.id);
+        Ok(own.map(|record| (record.id, record.number)).collect())
     }
 
     /// The values that the schemas declare unique; within the organization, so that nobody learns of another's.

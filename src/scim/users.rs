@@ -16,7 +16,7 @@ use super::state::{Claims, Ended, UserState};
 use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Kind, Record, Step};
+use crate::store::{Kind, Lookup, Record, Step};
 
 /// Who writes, and by which rules.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Scim {
         let resource = definition.parse(&json_body(request)?, &caller.tolerance())?;
         definition.check_required(&resource)?;
         let written = self.create_user(caller.wall(), &Writer::of(caller), &resource, Facts::default()).await?;
-        let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
+        let answered = self.answered_new_user(caller, &written.record, &wanted, written.revision)?;
         Ok(answered.with_body(StatusCode::CREATED))
     }
 
@@ -154,14 +154,19 @@ impl Scim {
         facts: Facts,
     ) -> Result<Written, ScimError> {
         check_user_name(resource.text("userName").unwrap_or_default())?;
+        // Most people who are created are new, and the unique keys say where not; so nobody is looked for first, unless
+        // there is a password, whose hash costs far more than the look.
+        let mut look = resource.password.is_some();
         for _ in 0..ATTEMPTS {
-            let attempt = match self.former(wall, writer, resource).await? {
+            let former = if look { self.former(wall, writer, resource).await? } else { None };
+            let attempt = match former {
                 Some(record) => self.try_link(wall, writer, record, resource, facts).await,
                 None => self.try_create(wall, writer, resource, facts).await,
             };
             match attempt {
                 Ok(written) => return Ok(written),
                 Err(Failure::Raced) => {}
+                Err(Failure::Refused(error)) if !look && error.status == StatusCode::CONFLICT => look = true,
                 Err(Failure::Refused(error)) => return Err(error),
             }
         }
@@ -174,17 +179,18 @@ impl Scim {
     /// # Errors
     /// 409 where the name or the `externalId` belongs to anybody else.
     async fn former(&self, wall: &Wall, writer: &Writer, resource: &Resource) -> Result<Option<Record>, ScimError> {
-        if let Some(id) = resource.text("externalId") {
-            let key = external_key(writer.name(), id);
-            if let Some(record) = self.store.holder(key.clone()).await.map_err(store_failure)? {
-                let draft = Draft::<UserState>::read(&record)?;
-                let ended = record.deleted || !draft.state.active;
-                let own = record.kind == Kind::User && record.organization == wall.id;
-                return if own && ended { Ok(Some(record)) } else { Err(life::taken(&key)) };
-            }
-        }
         let key = username_key(resource.text("userName").unwrap_or_default());
-        let Some(record) = self.store.holder(key.clone()).await.map_err(store_failure)? else { return Ok(None) };
+        let external = resource.text("externalId").map(|id| external_key(writer.name(), id));
+        let wanted = [Some(key.clone()), external.clone()].into_iter().flatten().map(Lookup::Holder).collect();
+        let mut found = self.store.find(wanted).await.map_err(store_failure)?.into_iter();
+        let by_name = found.next().flatten();
+        if let (Some(key), Some(record)) = (external, found.next().flatten()) {
+            let draft = Draft::<UserState>::read(&record)?;
+            let ended = record.deleted || !draft.state.active;
+            let own = record.kind == Kind::User && record.organization == wall.id;
+            return if own && ended { Ok(Some(record)) } else { Err(life::taken(&key)) };
+        }
+        let Some(record) = by_name else { return Ok(None) };
         if record.kind == Kind::User && record.organization == wall.id && record.deleted {
             let draft = Draft::<UserState>::read(&record)?;
             if draft.state.creator == writer.name() {

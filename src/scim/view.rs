@@ -58,6 +58,19 @@ impl Scim {
         Ok(Answered { shown, version: record.version, location, revision, streamed: None })
     }
 
+    /// A person who was just created or linked anew, and who is in no group therefore.
+    pub(super) fn answered_new_user(
+        &self,
+        caller: &Caller,
+        record: &Record,
+        wanted: &Wanted,
+        revision: Revision,
+    ) -> Result<Answered, ScimError> {
+        let shown = self.shown_person(caller.connection(), record, Vec::new(), wanted)?;
+        let location = self.location(ResourceKind::User, &record.id);
+        Ok(Answered { shown, version: record.version, location, revision: Some(revision), streamed: None })
+    }
+
     /// A group as this caller sees it.
     pub(super) async fn answered_group(
         &self,
@@ -102,17 +115,28 @@ impl Scim {
         } else {
             (records.len(), BTreeMap::new())
         };
-        let mut shown = Vec::with_capacity(people);
-        for record in records.iter().take(people) {
-            let state: UserState = read_state(record)?;
-            let mut document = read_document(record)?;
-            add_server_facts(&mut document, &state);
-            if let Some(groups) = groups.remove(&record.number) {
-                document.insert("groups".to_owned(), Value::Array(groups));
-            }
-            shown.push(self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted));
+        let shown = records
+            .iter()
+            .take(people)
+            .map(|record| self.shown_person(viewer, record, groups.remove(&record.number).unwrap_or_default(), wanted));
+        shown.collect()
+    }
+
+    /// The wanted part of a person who is in these groups.
+    fn shown_person(
+        &self,
+        viewer: &str,
+        record: &Record,
+        groups: Vec<Value>,
+        wanted: &Wanted,
+    ) -> Result<Map<String, Value>, ScimError> {
+        let state: UserState = read_state(record)?;
+        let mut document = read_document(record)?;
+        add_server_facts(&mut document, &state);
+        if !groups.is_empty() {
+            document.insert("groups".to_owned(), Value::Array(groups));
         }
-        Ok(shown)
+        Ok(self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted))
     }
 
     /// The elements of `groups` of the first so many of these people, by two reads however many they are; of fewer of

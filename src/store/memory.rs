@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::state::State;
 use super::{
-    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection,
-    Query, Record, Store, StoreError, Transaction, UniqueKey, chain, limits,
+    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Lookup, Member,
+    Projection, Query, Record, Store, StoreError, Transaction, chain, limits,
 };
 use crate::domain::{Number, Revision};
 
@@ -105,12 +105,21 @@ impl Store for MemoryStore {
         Box::pin(async move { self.write(&transaction) })
     }
 
-    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
-        ready(Ok(self.ledger().state.find(|record| record.kind == kind && record.id == id)))
+    fn find(&self, wanted: Vec<Lookup>) -> BoxFuture<'_, Result<Vec<Option<Record>>, StoreError>> {
+        let ledger = self.ledger();
+        let by_id = |kind, id: &str| ledger.state.find(|record| record.kind == kind && record.id == id);
+        let found = wanted.into_iter().map(|lookup| match lookup {
+            Lookup::Id(kind, id) => by_id(kind, &id),
+            Lookup::Holder(key) => ledger.state.holder(&key),
+            Lookup::OrganizationOfHolder(key) => {
+                ledger.state.holder(&key).and_then(|holder| by_id(Kind::Organization, &holder.organization))
+            }
+        });
+        ready(Ok(found.collect()))
     }
 
-    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
-        ready(Ok(self.ledger().state.holder(&key)))
+    fn stamp(&self, _kind: Kind) -> u64 {
+        self.ledger().head.revision.number
     }
 
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
@@ -169,7 +178,7 @@ impl Store for MemoryStore {
         ready(Ok(self.ledger().state.notes(prefix)))
     }
 
-    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
+    fn project(&self, into: &dyn Projection) -> Result<Revision, StoreError> {
         let ledger = self.ledger();
         ledger.state.project(into);
         Ok(ledger.head.revision)

@@ -1,9 +1,20 @@
-//! Parts of what a search finds, and places in its order for walks. Knows no store.
+//! What is looked up, parts of what a search finds, and places in its order for walks. Knows no store.
 
 use std::cmp::Ordering;
 
-use super::Record;
+use super::{Kind, Record, UniqueKey};
 use crate::domain::Number;
+
+/// One resource that [`Store::find`](super::Store::find) looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// By kind and id.
+    Id(Kind, String),
+    /// The holder of a unique key.
+    Holder(UniqueKey),
+    /// The organization of the holder of a unique key.
+    OrganizationOfHolder(UniqueKey),
+}
 
 /// Where a walk through a result stands: behind one resource, whatever has become of it since. The same query with
 /// the same order finds what comes after it at the cost of a first page, and a resource that nobody touches

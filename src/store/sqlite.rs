@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 pub use open::OpenError;
@@ -30,8 +31,8 @@ use self::faults::on_read;
 use self::readers::Readers;
 use self::writer::{QUEUE, Request, Shared, Writer};
 use super::{
-    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Member, Projection,
-    Query, Record, Store, StoreError, Transaction, UniqueKey, limits,
+    Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Lookup, Member,
+    Projection, Query, Record, Store, StoreError, Transaction, limits,
 };
 use crate::clock::Clock;
 use crate::domain::{Number, Revision};
@@ -94,6 +95,18 @@ impl SqliteStore {
         self.shared.apply.set(apply).is_ok()
     }
 
+    /// A read about each of a list; about nothing, nobody is asked.
+    fn read_about<Q: Send + 'static, A: Send + 'static>(
+        &self,
+        wanted: Vec<Q>,
+        read: impl FnOnce(&Connection, Vec<Q>) -> Result<Vec<A>, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<Vec<A>, StoreError>> {
+        if wanted.is_empty() {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        Box::pin(self.readers.read(move |connection| read(connection, wanted)))
+    }
+
     fn stopped(&self) -> StoreError {
         let reason = self.shared.stopped.get().map_or("the writer has ended", String::as_str);
         StoreError::Unavailable(reason.to_owned())
@@ -123,17 +136,18 @@ impl Store for SqliteStore {
         })
     }
 
-    fn get(&self, kind: Kind, id: &str) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
-        let id = id.to_owned();
-        Box::pin(self.readers.read(move |connection| reads::get(connection, kind, &id)))
+    fn find(&self, wanted: Vec<Lookup>) -> BoxFuture<'_, Result<Vec<Option<Record>>, StoreError>> {
+        self.read_about(wanted, |connection, wanted| {
+            wanted.iter().map(|lookup| reads::look_up(connection, lookup)).collect()
+        })
     }
 
-    fn holder(&self, key: UniqueKey) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
-        Box::pin(self.readers.read(move |connection| reads::holder(connection, &key)))
+    fn stamp(&self, kind: Kind) -> u64 {
+        self.shared.stamps.of(kind)
     }
 
     fn records(&self, numbers: Vec<Number>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        Box::pin(self.readers.read(move |connection| reads::records(connection, &numbers)))
+        self.read_about(numbers, |connection, numbers| reads::records(connection, &numbers))
     }
 
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Found, StoreError>> {
@@ -157,11 +171,11 @@ impl Store for SqliteStore {
     }
 
     fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>> {
-        Box::pin(self.readers.read(move |connection| reads::groups_above(connection, &members)))
+        self.read_about(members, |connection, members| reads::groups_above(connection, &members))
     }
 
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>> {
-        Box::pin(self.readers.read(move |connection| reads::members_among(connection, group, of)))
+        self.read_about(of, move |connection, of| reads::members_among(connection, group, of))
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Head, StoreError>> {
@@ -184,8 +198,8 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read(move |connection| events::notes(connection, &prefix)))
     }
 
-    fn project(&self, into: &mut dyn Projection) -> Result<Revision, StoreError> {
-        self.readers.read_here(|connection| projection::project(connection, into))
+    fn project(&self, into: &dyn Projection) -> Result<Revision, StoreError> {
+        projection::project(&self.readers, into)
     }
 
     fn verify(&self) -> Result<Head, StoreError> {

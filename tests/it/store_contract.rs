@@ -22,7 +22,8 @@ use cedargate::domain::{GroupImage, OrganizationImage};
 use cedargate::store::memory::MemoryStore;
 use cedargate::store::sqlite::{OpenError, Options, SqliteStore};
 use cedargate::store::{
-    ApplyHook, Committed, Content, IndexEntry, Kind, Projection, Step, Store, StoreError, Transaction, UniqueKey,
+    ApplyHook, Committed, Content, IndexEntry, Kind, Projection, Step, Store, StoreError, Stretch, Transaction,
+    UniqueKey,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -81,9 +82,7 @@ impl Bench {
     }
 
     fn state(&self) -> State {
-        let mut state = State::default();
-        self.store.project(&mut state).unwrap();
-        state
+        projected(&*self.store).1
     }
 }
 
@@ -110,13 +109,43 @@ struct State {
     members: BTreeSet<(Number, Number)>,
 }
 
-impl Projection for State {
-    fn resource(&mut self, number: Number, image: Image, groups: &[Number]) {
-        assert!(self.images.last_key_value().is_none_or(|(last, _)| *last < number), "resources come by number");
-        assert!(groups.is_sorted_by(|one, next| one < next), "groups come by number, each once");
-        self.images.insert(number, image);
-        self.members.extend(groups.iter().map(|group| (*group, number)));
+/// Receives a state, in whatever stretches.
+#[derive(Default)]
+struct Receiver(Mutex<State>);
+
+/// One stretch of it.
+struct Part<'a>(State, &'a Receiver);
+
+impl Projection for Receiver {
+    fn stretch(&self) -> Box<dyn Stretch + '_> {
+        Box::new(Part(State::default(), self))
     }
+}
+
+impl Stretch for Part<'_> {
+    fn resource(&mut self, number: Number, image: Image, groups: &[Number]) {
+        let Self(state, _) = self;
+        assert!(state.images.last_key_value().is_none_or(|(last, _)| *last < number), "resources come by number");
+        assert!(groups.is_sorted_by(|one, next| one < next), "groups come by number, each once");
+        state.images.insert(number, image);
+        state.members.extend(groups.iter().map(|group| (*group, number)));
+    }
+
+    fn end(self: Box<Self>) {
+        let Self(state, whole) = *self;
+        let mut whole = whole.0.lock().unwrap();
+        for (number, image) in state.images {
+            assert!(whole.images.insert(number, image).is_none(), "{number} came twice");
+        }
+        whole.members.extend(state.members);
+    }
+}
+
+/// The state that a store projects, and its revision.
+fn projected(store: &dyn Store) -> (Revision, State) {
+    let receiver = Receiver::default();
+    let revision = store.project(&receiver).unwrap();
+    (revision, receiver.0.into_inner().unwrap())
 }
 
 impl State {

@@ -17,6 +17,7 @@ use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::admission::Admission;
 use super::limits::Limits;
 use super::receive::{self, Held, Tally};
 use super::vitals::Vitals;
@@ -37,6 +38,7 @@ pub(super) struct Listener {
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) ids: Ids,
     pub(super) request_ids: bool,
+    pub(super) admission: Admission,
     /// Bodies on their way, of all connections.
     pub(super) bodies: Tally,
 }
@@ -216,8 +218,8 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
                 Ok(slot) => slot,
                 Err(refusal) => return refused(&refusal, !body.is_end_stream()),
             };
-            let _streaming = Streaming::new(connection);
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
+            let reader = reader.holding(Streaming::new(connection));
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
             run(slot, template, request, move |request| handler(request, reader), None).await
         }
@@ -261,6 +263,10 @@ async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot,
     // One that came with the body speaks against this request, not against the next one's sender.
     if connection.vitals.had_fragment() {
         return Err((fragment(), true));
+    }
+    if !connection.listener.admission.admits() {
+        let message = "requests wait too long for a processor here; try again soon, or ask another node";
+        return Err((Refusal::unavailable("overloaded", message), false));
     }
     let slot = Slot::take(connection, held).map_err(|refusal| (refusal, false))?;
     Ok((slot, bytes))

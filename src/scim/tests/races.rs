@@ -5,9 +5,6 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Bench, Idp};
-use crate::http::Request;
-use crate::http::header::{HeaderMap, HeaderValue};
-use crate::http::{Handling, Method};
 use crate::store::{Kind, Store};
 
 async fn together<T: Send + 'static>(
@@ -229,36 +226,4 @@ async fn whoever_is_deleted_while_joining_is_no_member() {
         assert_eq!(bench.store.members(number, None, 9).await.unwrap(), [], "round {round}: {statuses:?}");
     }
     assert!(joined > 0, "some joined first and left by their deletion");
-}
-
-#[tokio::test]
-async fn a_write_runs_to_its_end_though_the_client_hung_up() {
-    let bench = Bench::new().await;
-    let idp = bench.idp("acme").await;
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {}", idp.token)).unwrap());
-    let request = Request {
-        method: Method::POST,
-        path: "/scim/v2/Users".into(),
-        query: None,
-        headers,
-        body: "{\"userName\": \"jane\"}".into(),
-        peer: std::sync::Arc::default(),
-        parameters: Vec::new(),
-        id: "r".into(),
-    };
-    let found = idp.table.find(&Method::POST, "/scim/v2/Users").unwrap();
-    let Handling::Later(handler) = found.handling else { panic!() };
-    let mut answer = handler(request);
-    // Asked once, so that the work begins; then nobody waits for it any more.
-    let polled = std::future::poll_fn(|context| std::task::Poll::Ready(answer.as_mut().poll(context))).await;
-    assert!(polled.is_pending());
-    drop(answer);
-    for _ in 0..1_000 {
-        if bench.store.holder(crate::scim::life::username_key("jane")).await.unwrap().is_some() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("the create was given up: {:?}", bench.store.get(Kind::User, "x").await);
 }

@@ -62,13 +62,15 @@ impl State {
         self.memberships.iter().filter(move |pair| pair.1 == member).map(|pair| pair.0)
     }
 
-    pub(super) fn project(&self, into: &mut dyn Projection) {
+    pub(super) fn project(&self, into: &dyn Projection) {
+        let mut stretch = into.stretch();
         for entry in self.entries() {
             if let Some(image) = &entry.image {
                 let groups: Vec<Number> = self.groups_of(entry.record.number).collect();
-                into.resource(entry.record.number, image.clone(), &groups);
+                stretch.resource(entry.record.number, image.clone(), &groups);
             }
         }
+        stretch.end();
     }
 
     /// Does one step, or says why not; the caller then throws this state away.

@@ -22,9 +22,10 @@ impl Migration {
 }
 
 /// Every step, oldest first. Files that were released never change; new ones are added.
-pub(super) const ALL: [Migration; 2] = [
+pub(super) const ALL: [Migration; 3] = [
     Migration { name: "0001_ledger", sql: include_str!("../migrations/sqlite/0001_ledger.sql") },
     Migration { name: "0002_events", sql: include_str!("../migrations/sqlite/0002_events.sql") },
+    Migration { name: "0003_tally", sql: include_str!("../migrations/sqlite/0003_tally.sql") },
 ];
 
 /// Brings the schema to the newest of `known`, or says why this binary must not touch the file. Whole or not at all.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::faults::on_read;
@@ -35,11 +35,11 @@ impl Readers {
         let (file, idle) = (self.file.clone(), Arc::clone(&self.idle));
         let done = tokio::task::spawn_blocking(move || {
             let waiting = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = match waiting {
+            let connection = match waiting {
                 Some(connection) => connection,
                 None => open_reader(&file).map_err(|error| on_read(&error))?,
             };
-            let result = in_transaction(&mut connection, work)?;
+            let result = in_transaction(&connection, work)?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             drop(permit);
             Ok(result)
@@ -52,8 +52,8 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection = open_reader(&self.file).map_err(|error| on_read(&error))?;
-        in_transaction(&mut connection, work)
+        let connection = open_reader(&self.file).map_err(|error| on_read(&error))?;
+        in_transaction(&connection, work)
     }
 
     /// Closes the connections that nobody uses.
@@ -65,12 +65,13 @@ impl Readers {
 
 /// All statements of one read see the same state.
 fn in_transaction<T>(
-    connection: &mut Connection,
+    connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(|error| on_read(&error))?;
-    let result = work(&transaction)?;
-    transaction.finish().map_err(|error| on_read(&error))?;
+    let statement = |text| connection.prepare_cached(text)?.execute([]).map(drop);
+    statement("BEGIN DEFERRED").map_err(|error| on_read(&error))?;
+    // Where the work fails, its connection is closed, and the transaction with it.
+    let result = work(connection)?;
+    statement("ROLLBACK").map_err(|error| on_read(&error))?;
     Ok(result)
 }

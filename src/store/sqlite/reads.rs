@@ -8,21 +8,30 @@ use super::head::{self, LogRow};
 use super::steps::signed;
 use crate::domain::{Change, Number, Timestamp};
 use crate::store::limits;
-use crate::store::{Above, Found, Kind, LogEntry, MAX_ABOVE, Member, Query, Record, StoreError, UniqueKey};
+use crate::store::{Above, Found, Kind, LogEntry, Lookup, MAX_ABOVE, Member, Query, Record, StoreError};
 
 /// Up to how many candidates are cheaper one by one than a walk over the organization.
 const FEW: u32 = 10_000;
 
-pub(super) fn get(connection: &Connection, kind: Kind, id: &str) -> Result<Option<Record>, StoreError> {
-    one(connection, concat_record!("WHERE r.kind = ?1 AND r.id = ?2"), params![kind.name(), id])
-}
-
-pub(super) fn holder(connection: &Connection, key: &UniqueKey) -> Result<Option<Record>, StoreError> {
-    one(
-        connection,
-        concat_record!("JOIN unique_key k ON k.number = r.number WHERE k.scope = ?1 AND k.value = ?2"),
-        params![key.scope, key.value],
-    )
+pub(super) fn look_up(connection: &Connection, lookup: &Lookup) -> Result<Option<Record>, StoreError> {
+    match lookup {
+        Lookup::Id(kind, id) => {
+            one(connection, concat_record!("WHERE r.kind = ?1 AND r.id = ?2"), params![kind.name(), id])
+        }
+        Lookup::Holder(key) => one(
+            connection,
+            concat_record!("JOIN unique_key k ON k.number = r.number WHERE k.scope = ?1 AND k.value = ?2"),
+            params![key.scope, key.value],
+        ),
+        Lookup::OrganizationOfHolder(key) => one(
+            connection,
+            concat_record!(
+                "JOIN resource h ON r.id = h.organization JOIN unique_key k ON k.number = h.number
+                 WHERE r.kind = 'organization' AND k.scope = ?1 AND k.value = ?2"
+            ),
+            params![key.scope, key.value],
+        ),
+    }
 }
 
 pub(super) fn records(connection: &Connection, numbers: &[Number]) -> Result<Vec<Record>, StoreError> {
@@ -194,7 +203,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<Kind> {
+/// Reads a kind's name.
+pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<Kind> {
     let name = row.get_ref(column)?.as_str()?;
     Kind::parse(name).ok_or_else(|| {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, format!("no kind is called {name}").into())

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::faults::Fault;
 use super::head::{Ledger, unsigned};
+use super::reads::kind;
 use super::{events, images};
 use crate::domain::{Change, Image, MemberChange, Number, Revision, Timestamp};
 use crate::store::{CREATED, Committed, Content, IndexEntry, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
@@ -15,8 +16,8 @@ pub(super) type Paths = HashMap<String, i64>;
 
 /// What a transaction came to, before the commit.
 pub(super) enum Ran {
-    /// It takes this revision.
-    New { committed: Committed, changes: Vec<Change> },
+    /// It takes this revision, and wrote resources of these kinds.
+    New { committed: Committed, changes: Vec<Change>, written: BTreeSet<Kind> },
     /// It happened before.
     Repeated(Committed),
     /// It wrote into the provisioning log alone and takes no revision.
@@ -34,10 +35,16 @@ pub(super) fn run(
         return Ok(Ran::Repeated(committed));
     }
     let noted = transaction.only_notes();
-    let mut scribe =
-        Scribe { connection, paths, next_number: &mut ledger.next_number, at: transaction.at, changes: Vec::new() };
+    let mut scribe = Scribe {
+        connection,
+        paths,
+        next_number: &mut ledger.next_number,
+        at: transaction.at,
+        changes: Vec::new(),
+        written: BTreeSet::new(),
+    };
     let outcomes = transaction.steps.iter().map(|step| scribe.step(step)).collect::<Result<Vec<Outcome>, Fault>>()?;
-    let changes = scribe.changes;
+    let Scribe { changes, written, .. } = scribe;
     if noted {
         return Ok(Ran::Noted(Committed { revision: ledger.revision, outcomes }));
     }
@@ -59,7 +66,7 @@ pub(super) fn run(
             encode(&outcomes)?,
             ledger.hash
         ])?;
-    Ok(Ran::New { committed: Committed { revision, outcomes }, changes })
+    Ok(Ran::New { committed: Committed { revision, outcomes }, changes, written })
 }
 
 /// What the same operation came to before.
@@ -80,11 +87,12 @@ struct Scribe<'a> {
     next_number: &'a mut Number,
     at: Timestamp,
     changes: Vec<Change>,
+    written: BTreeSet<Kind>,
 }
 
 /// What a step must know of a resource before it writes.
 struct Present {
-    kind: String,
+    kind: Kind,
     version: u64,
     deleted: bool,
     created: Timestamp,
@@ -137,6 +145,7 @@ impl Scribe<'_> {
             return Err(StoreError::Exists { kind, id: id.to_owned() }.into());
         }
         *self.next_number = next;
+        self.written.insert(kind);
         for key in &content.unique {
             self.claim(number, key)?;
         }
@@ -176,7 +185,7 @@ impl Scribe<'_> {
         remove: &[Number],
     ) -> Result<Outcome, Fault> {
         let present = self.present(group, expected)?;
-        if present.kind != Kind::Group.name() {
+        if present.kind != Kind::Group {
             return Err(StoreError::NotFound(group).into());
         }
         let joining: BTreeSet<Number> = add.iter().copied().collect();
@@ -296,14 +305,14 @@ impl Scribe<'_> {
         Ok(found.exists([number])?)
     }
 
-    /// The resource, where it is there and has the expected version.
-    fn present(&self, number: Number, expected: Option<u64>) -> Result<Present, Fault> {
+    /// The resource, where it is there and has the expected version; it is about to be written.
+    fn present(&mut self, number: Number, expected: Option<u64>) -> Result<Present, Fault> {
         let present = self
             .connection
             .prepare_cached("SELECT kind, version, created, modified, deleted FROM resource WHERE number = ?1")?
             .query_one([number], |row| {
                 Ok(Present {
-                    kind: row.get(0)?,
+                    kind: kind(row, 0)?,
                     version: unsigned(row, 1)?,
                     created: Timestamp(row.get(2)?),
                     modified: Timestamp(row.get(3)?),
@@ -315,11 +324,13 @@ impl Scribe<'_> {
         if expected.is_some_and(|version| version != present.version) {
             return Err(StoreError::VersionMismatch { current: present.version }.into());
         }
+        self.written.insert(present.kind);
         Ok(present)
     }
 
     /// A new version of a group whose members changed.
-    fn touch(&self, group: Number) -> Result<(), Fault> {
+    fn touch(&mut self, group: Number) -> Result<(), Fault> {
+        self.written.insert(Kind::Group);
         self.connection
             .prepare_cached("UPDATE resource SET version = version + 1, modified = ?2 WHERE number = ?1")?
             .execute(params![group, self.at.0])?;

@@ -1,9 +1,9 @@
 //! The full check: the engine's structures, the references, the whole chain, and that the compact tables are the fold
-//! of the log.
+//! of the log and the totals those of a count.
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::faults::on_read;
 use super::head::{self, LogRow};
@@ -20,6 +20,7 @@ pub(super) fn verify(connection: &Connection) -> Result<Head, StoreError> {
         return damaged("the log does not end with the head's hash");
     }
     fold.matches(connection)?;
+    tally(connection)?;
     Ok(ledger.head())
 }
 
@@ -36,6 +37,23 @@ fn engine(connection: &Connection) -> Result<(), StoreError> {
         .map_err(|error| on_read(&error))?;
     match dangling {
         Some(table) => damaged(&format!("a row of {table} points to nothing")),
+        None => Ok(()),
+    }
+}
+
+/// The kept totals are what counting finds.
+fn tally(connection: &Connection) -> Result<(), StoreError> {
+    let text = "WITH counted (kind, organization, total) AS (
+             SELECT kind, organization, count(*) FROM resource WHERE deleted = 0 GROUP BY kind, organization),
+         kept (kind, organization, total) AS (SELECT kind, organization, total FROM tally WHERE total <> 0)
+         SELECT kind, organization FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted)
+         UNION ALL SELECT kind, organization FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept) LIMIT 1";
+    let wrong: Option<(String, String)> =
+        connection.query_one(text, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(|e| on_read(&e))?;
+    match wrong {
+        Some((kind, organization)) => {
+            damaged(&format!("the total of kind {kind} in `{organization}` is not its count"))
+        }
         None => Ok(()),
     }
 }
@@ -130,7 +148,7 @@ impl Fold {
 
     /// The compact tables hold exactly this.
     fn matches(mut self, connection: &Connection) -> Result<(), StoreError> {
-        projection::walk_images(connection, |number, image| {
+        projection::walk_images(connection, 0..Number::MAX, |number, image| {
             if self.images.remove(&number) == Some(digest(&image)?) {
                 Ok(())
             } else {

@@ -1,6 +1,7 @@
 //! The one thread that writes: it drains what waits, runs each transaction in a savepoint, commits all of them at
 //! once, tells the apply hook in revision order, and answers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::Connection;
@@ -10,7 +11,7 @@ use super::FatalHook;
 use super::faults::Fault;
 use super::head::{self, Ledger};
 use super::steps::{self, Paths, Ran};
-use crate::store::{ApplyHook, Committed, StoreError, Transaction, limits};
+use crate::store::{ApplyHook, Committed, Kind, StoreError, Transaction, limits};
 
 /// Most transactions that may wait; whoever comes later waits before the queue.
 pub(super) const QUEUE: usize = 1024;
@@ -19,8 +20,12 @@ const GROUP: usize = 256;
 /// A transaction that does more than this is committed alone: within a savepoint the engine's undo list is walked once
 /// for each statement, which is quadratic in the size of the transaction.
 const HEAVY: usize = 256;
-/// How many pages may stand in the write-ahead log before they go to their places.
-const CHECKPOINT_PAGES: i64 = 1000;
+/// How many pages (32 MiB) may stand in the write-ahead log before they go to their places. Pages that many commits
+/// write go there once; a start after a kill reads so many again, in well under a second.
+const CHECKPOINT_PAGES: i64 = 8_000;
+/// As long as others wait, so many (256 MiB) may stand there: a deactivation does not wait for the tidying up after a
+/// large change.
+const MOST_PAGES: i64 = 64_000;
 
 pub(super) type Answer = Result<Committed, StoreError>;
 
@@ -37,6 +42,25 @@ pub(super) struct Shared {
     pub(super) apply: OnceLock<ApplyHook>,
     /// Why nothing is acknowledged any more.
     pub(super) stopped: OnceLock<String>,
+    /// How often each kind was written.
+    pub(super) stamps: Stamps,
+}
+
+/// A count for each kind of resource.
+#[derive(Default)]
+pub(super) struct Stamps([AtomicU64; Kind::ALL.len()]);
+
+impl Stamps {
+    /// See [`Store::stamp`](crate::store::Store::stamp).
+    pub(super) fn of(&self, kind: Kind) -> u64 {
+        self.0.get(kind as usize).map_or(0, |count| count.load(Ordering::Acquire))
+    }
+
+    fn count(&self, kind: Kind) {
+        if let Some(count) = self.0.get(kind as usize) {
+            count.fetch_add(1, Ordering::Release);
+        }
+    }
 }
 
 /// The writer's own state. Lives on its thread.
@@ -57,7 +81,7 @@ impl Writer {
         shared: Arc<Shared>,
         on_fatal: Option<FatalHook>,
     ) -> Self {
-        let seal = |connection: &Connection| connection.execute_batch("COMMIT");
+        let seal = |connection: &Connection| statement(connection, "COMMIT");
         Self { connection, ledger, paths: Paths::new(), shared, on_fatal, seal }
     }
 
@@ -79,6 +103,8 @@ impl Writer {
                 }
             }
             self.serve(group);
+            let others_wait = kept.is_some() || !queue.is_empty();
+            self.checkpoint(if others_wait { MOST_PAGES } else { CHECKPOINT_PAGES });
         }
         if self.shared.stopped.get().is_none() {
             // Best effort: the log is as good a home as the file, only slower to open.
@@ -98,7 +124,6 @@ impl Writer {
             // Whoever went away does not hear it; the commit stands.
             let _ = waiting.send(answer);
         }
-        self.checkpoint();
     }
 
     /// Runs and commits a group. An error means that none of it happened, as far as anybody may be told.
@@ -106,7 +131,7 @@ impl Writer {
         if let Some(reason) = self.shared.stopped.get() {
             return Err(Fault::Fatal(reason.clone()));
         }
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        statement(&self.connection, "BEGIN IMMEDIATE")?;
         if head::read(&self.connection)? != self.ledger {
             return Err(Fault::Fatal("the head row is not what this process wrote".to_owned()));
         }
@@ -131,7 +156,7 @@ impl Writer {
         }
         let noted = results.iter().any(|result| matches!(result, Ok(Ran::Noted(_))));
         if ledger.revision == self.ledger.revision && !noted {
-            self.connection.execute_batch("ROLLBACK")?;
+            statement(&self.connection, "ROLLBACK")?;
         } else {
             head::write(&self.connection, &ledger)?;
             (self.seal)(&self.connection)?;
@@ -143,7 +168,7 @@ impl Writer {
     /// A savepoint's statement. One transaction alone needs none: where it is refused, nothing is committed.
     fn statement_among(&self, transactions: &[Transaction], text: &str) -> rusqlite::Result<()> {
         if transactions.len() > 1 {
-            self.connection.prepare_cached(text)?.execute([])?;
+            statement(&self.connection, text)?;
         }
         Ok(())
     }
@@ -151,7 +176,8 @@ impl Writer {
     /// Tells the apply hook of what is new.
     fn settle(&self, result: Result<Ran, StoreError>) -> Answer {
         match result? {
-            Ran::New { committed, changes } => {
+            Ran::New { committed, changes, written } => {
+                written.into_iter().for_each(|kind| self.shared.stamps.count(kind));
                 if let Some(apply) = self.shared.apply.get() {
                     apply(committed.revision, &changes);
                 }
@@ -184,17 +210,19 @@ impl Writer {
         stop(&self.shared, self.on_fatal.as_ref(), reason);
     }
 
-    /// Moves pages from the log to the file once there are many. The answers are out already, so an error here
+    /// Moves pages from the log to the file once there are so many. The answers are out already, so an error here
     /// concerns only what comes later.
-    fn checkpoint(&mut self) {
+    fn checkpoint(&mut self, many: i64) {
         if self.shared.stopped.get().is_some() {
             return;
         }
-        let waiting = self
-            .connection
-            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?));
-        let moved = waiting.and_then(|pages| {
-            if pages < CHECKPOINT_PAGES {
+        let waiting = || {
+            self.connection
+                .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
+                .query_one([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+        };
+        let moved = waiting().and_then(|pages| {
+            if pages < many {
                 return Ok(());
             }
             self.connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
@@ -206,6 +234,11 @@ impl Writer {
             Err(Fault::Fatal(reason)) => self.stop(&reason),
         }
     }
+}
+
+/// Runs a statement without parameters or rows, compiled once.
+fn statement(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(text)?.execute([]).map(drop)
 }
 
 fn is_heavy(request: &Request) -> bool {
@@ -350,15 +383,18 @@ mod tests {
     #[test]
     fn the_log_is_moved_into_the_file_when_it_is_long() {
         let mut bench = bench();
-        for turn in 0..12 {
+        let waiting = |bench: &Bench| {
+            let read = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?);
+            bench.writer.connection.query_one("PRAGMA wal_checkpoint(NOOP)", [], read).unwrap()
+        };
+        for turn in 0..3 {
             assert!(bench.serve(&[&format!("id-{turn}")], 500_000)[0].is_ok());
         }
-        let (log, moved): (i64, i64) = bench
-            .writer
-            .connection
-            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)))
-            .unwrap();
-        assert!(log - moved < CHECKPOINT_PAGES, "{log} pages in the log, {moved} of them moved");
+        let pages = waiting(&bench);
+        bench.writer.checkpoint(pages + 1);
+        assert_eq!(waiting(&bench), pages);
+        bench.writer.checkpoint(pages);
+        assert_eq!(waiting(&bench), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 
 use cedargate::domain::{Change, Image, MemberChange, Revision, Timestamp};
-use cedargate::store::{Content, Kind, Step, StoreError};
+use cedargate::store::{Content, Kind, Lookup, Step, StoreError};
 
 use super::{Bench, create, entry, group, join, key, on_every_store, transaction, user, user_content, user_image};
 
@@ -23,6 +23,8 @@ on_every_store! {
     content_replaces_what_was_there
     an_image_that_ends_is_gone_in_the_log
     what_the_contract_excludes_is_refused
+    a_stamp_changes_with_each_write_of_its_kind
+    several_are_looked_up_at_once
 }
 
 fn replace(number: u32, expected: Option<u64>, content: Content) -> Step {
@@ -248,4 +250,44 @@ fn what_the_contract_excludes_is_refused(bench: &Bench) {
     let crowd: Vec<u32> = (0..100_001).collect();
     assert!(matches!(bench.commit(vec![join(1, &crowd)]), Err(StoreError::TooComplex(_))));
     assert_eq!(bench.wait(bench.store.head()).unwrap().revision.number, 0);
+}
+
+fn a_stamp_changes_with_each_write_of_its_kind(bench: &Bench) {
+    let stamps = || [Kind::User, Kind::Group].map(|kind| bench.store.stamp(kind));
+    let written = |step: Step| {
+        let before = stamps();
+        bench.step(step);
+        let after = stamps();
+        [before[0] != after[0], before[1] != after[1]]
+    };
+    assert!(written(user("ada"))[0]);
+    assert!(written(group("staff"))[1]);
+    assert!(written(replace(1, None, user_content("bob")))[0]);
+    assert!(written(join(2, &[1]))[1]);
+    assert_eq!(written(Step::Remove { number: 1, expected: None }), [true, true], "the group lost a member");
+    let before = stamps();
+    assert!(bench.commit(vec![user("eve"), group("staff")]).is_err());
+    bench.wait(bench.store.get(Kind::User, "eve")).unwrap();
+    assert_eq!(stamps(), before, "neither a refusal nor a look changes it");
+}
+
+fn several_are_looked_up_at_once(bench: &Bench) {
+    let organization = Step::Create {
+        kind: Kind::Organization,
+        id: "one".to_owned(),
+        organization: String::new(),
+        content: Content::default(),
+    };
+    bench.commit(vec![organization, user("ada")]).unwrap();
+    let wanted = vec![
+        Lookup::OrganizationOfHolder(key("username", "ada")),
+        Lookup::Id(Kind::User, "nobody".to_owned()),
+        Lookup::Holder(key("username", "ada")),
+        Lookup::Id(Kind::User, "ada".to_owned()),
+        Lookup::OrganizationOfHolder(key("username", "nobody")),
+    ];
+    let found = bench.wait(bench.store.find(wanted)).unwrap();
+    let numbers: Vec<_> = found.iter().map(|record| record.as_ref().map(|record| record.number)).collect();
+    assert_eq!(numbers, [Some(1), None, Some(2), Some(2), None]);
+    assert_eq!(bench.wait(bench.store.find(Vec::new())).unwrap(), []);
 }
