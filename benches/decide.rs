@@ -207,8 +207,10 @@ fn over_people(users: u64, rounds: usize) -> Vec<(String, f64)> {
     let closed = "@id(\"closed\") forbid (principal, action, resource) when { context.channel == \"dashboard\" };";
     std::fs::write(changed.path().join("more.cedar"), closed).unwrap();
     let new = Arc::new(Bundle::load(&Source::Folder(changed.path().into())).unwrap());
-    let compare = || diff::compare(&shipped, &new, &directory, &Sources::system()).unwrap();
-    figures.push(("diff, every endpoint changes".into(), measure(rounds.div_ceil(10), || drop(compare())) / 1e6));
+    let begin = Instant::now();
+    let every = diff::compare(&shipped, &new, &directory, &Sources::system()).unwrap();
+    assert!(!every.changes.is_empty());
+    figures.push(("diff, every endpoint changes (once)".into(), begin.elapsed().as_secs_f64() * 1e3));
     figures
 }
 

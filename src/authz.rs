@@ -95,6 +95,37 @@ pub struct Schemes {
     pub basic: bool,
 }
 
+/// What a decision rests on beside its question, and what it says: enough to know when it may be given again.
+#[derive(Clone, Debug)]
+pub struct Basis {
+    revision: Revision,
+    bundle: Arc<str>,
+    at: Timestamp,
+    until: Option<Timestamp>,
+    reason: Reason,
+    /// How often the caches had been dropped.
+    doubts: u64,
+}
+
+impl Basis {
+    /// The decision's reason.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether both rest on the same state of directory and policies.
+    pub fn is_of_the_state_of(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.bundle == other.bundle && self.doubts == other.doubts
+    }
+
+    /// Whether both rest on the same state and bundle, and neither lies beyond the other's time: two such decisions on
+    /// one question say the same.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let holds = |one: &Self, at| one.at <= at && one.until.is_none_or(|until| at < until);
+        self.is_of_the_state_of(other) && (holds(self, other.at) || holds(other, self.at))
+    }
+}
+
 /// Decides.
 pub struct Authz {
     directory: Arc<Directory>,
@@ -222,6 +253,27 @@ impl Authz {
         self.ids.next(self.clock.now().0)
     }
 
+    /// What a decision of this moment rests on.
+    pub fn basis(&self, decision: &Decision) -> Basis {
+        let Decision { revision, at, until, reason, .. } = *decision;
+        Basis { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts: self.self_check.doubts() }
+    }
+
+    /// An answer that was kept differs from one made anew on the same state: an alarm, and every cache is dropped.
+    pub fn distrust_answers(&self, action: Option<&str>) {
+        self.metrics.self_check(true);
+        self.distrust_caches();
+        let action = action.unwrap_or("a request");
+        tracing::error!(action, "a kept answer differs from one made anew; the caches are dropped; please report this");
+        self.self_check.tell(format!("a kept answer on {action} differed from one made anew; the caches are dropped"));
+    }
+
+    fn distrust_caches(&self) {
+        self.self_check.doubt();
+        self.cache.clear();
+        self.rows.clear();
+    }
+
     /// Where the directory stands.
     pub fn revision(&self) -> Revision {
         self.directory.snapshot().revision()
@@ -246,6 +298,11 @@ impl View<'_> {
         View { observer: Some(observer), ..self.aside() }
     }
 
+    /// Where the directory of this view stands.
+    pub fn revision(&self) -> Revision {
+        self.snapshot.revision()
+    }
+
     /// Whether somebody of this username or login is provisioned, active or not.
     pub fn knows(&self, user: &str) -> bool {
         self.snapshot.user(user).is_some()
@@ -255,6 +312,28 @@ impl View<'_> {
     /// where the part before ended.
     pub fn directory(&self, after: Option<Number>, limit: usize) -> (Vec<Change>, Option<Number>) {
         self.snapshot.changes(after, limit)
+    }
+
+    /// The moment of this view's decisions.
+    fn now(&self) -> Timestamp {
+        self.at.unwrap_or_else(|| self.authz.clock.now())
+    }
+
+    /// Whether a decision of before, made on the identical question, may be given again: it rests on this very state
+    /// and bundle, and the moment lies within its time. Counts it. Says no now and then, so that the self-check has
+    /// something to look at.
+    pub fn repeats(&self, before: &Basis) -> bool {
+        let now = self.now();
+        let holds = before.revision == self.snapshot.revision()
+            && before.bundle == *self.serving.bundle.id()
+            && before.doubts == self.authz.self_check.doubts()
+            && before.at <= now
+            && before.until.is_none_or(|until| now < until);
+        if !holds || self.authz.self_check.is_due() {
+            return false;
+        }
+        self.count(before.reason, CacheUse::Answer);
+        true
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {

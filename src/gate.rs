@@ -5,6 +5,7 @@
 //! admitted by a credential ([`credentials`]), its request read ([`original`]), judged, answered ([`answer`]).
 
 pub mod answer;
+pub mod answers;
 pub mod auth_request;
 pub mod authzen;
 pub mod credentials;
@@ -24,8 +25,9 @@ use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
 use crate::domain::{Decision, Question, Reason, Revision};
-use crate::http::{Handling, Method, Peer, Refusal, Request, Response, Router, here};
+use crate::http::{Handling, Method, Peer, Refusal, Reply, Request, Response, Router, here};
 use answer::{Judged, verdict_name};
+use answers::Answers;
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
 
@@ -33,6 +35,7 @@ use original::{HeaderFault, Original};
 pub struct Gate {
     authz: Arc<Authz>,
     config: GateConfig,
+    answers: Answers,
 }
 
 /// How long a question waits for the revision that it asks for.
@@ -41,15 +44,15 @@ const FRESHNESS_STEP: Duration = Duration::from_millis(2);
 
 impl Gate {
     /// A gate over the decisions.
-    pub const fn new(authz: Arc<Authz>, config: GateConfig) -> Self {
-        Self { authz, config }
+    pub fn new(authz: Arc<Authz>, config: GateConfig) -> Self {
+        Self { authz, config, answers: Answers::new() }
     }
 
     /// Every endpoint of the gate. Refusals from outside of the handlers (overload, bodies too large, a handler that
     /// failed) are rendered by the same functions as the handlers' own.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()
-            .route(Method::POST, "/v1/authorize", self.handler(authorize))
+            .route(Method::POST, "/v1/authorize", self.authorize())
             .route(Method::POST, "/v1/authorize/batch", self.handler(authorize_batch))
             .any("/forward-auth", self.handler(forward_auth))
             .refusals("/forward-auth", Arc::new(forward_auth::refuse))
@@ -73,12 +76,24 @@ impl Gate {
         credentials::admit(&self.config, dialect, request)
     }
 
+    /// An answer that was given before is given at once.
+    fn authorize(self: &Arc<Self>) -> Handling {
+        let gate = Arc::clone(self);
+        here(move |request| match native::again(&gate, &request) {
+            Some(response) => Reply::Now(response),
+            None => {
+                let gate = Arc::clone(&gate);
+                Reply::Later(Box::pin(async move { native::authorize(&gate, &request).await }))
+            }
+        })
+    }
+
     fn handler<F>(self: &Arc<Self>, dialect: fn(Arc<Self>, Request) -> F) -> Handling
     where
         F: Future<Output = Response> + Send + 'static,
     {
         let gate = Arc::clone(self);
-        here(move |request| dialect(Arc::clone(&gate), request))
+        here(move |request| Reply::Later(Box::pin(dialect(Arc::clone(&gate), request))))
     }
 
     /// Decides, waiting a little for a revision, for a password that has to be compared, or for an issuer's keys that
@@ -150,10 +165,6 @@ impl Gate {
         );
         Ok(judged)
     }
-}
-
-async fn authorize(gate: Arc<Gate>, request: Request) -> Response {
-    native::authorize(&gate, &request).await
 }
 
 async fn authorize_batch(gate: Arc<Gate>, request: Request) -> Response {

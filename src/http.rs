@@ -34,6 +34,31 @@ pub type Handler = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
 /// A handler that never waits: no future is made, which counts on the decision path.
 pub type NowHandler = Arc<dyn Fn(Request) -> Response + Send + Sync>;
 
+/// An answer that is there, or one that is still to be waited for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and a box would cost what this saves"
+)]
+pub enum Reply {
+    /// There.
+    Now(Response),
+    /// On its way.
+    Later(Answer),
+}
+
+impl Reply {
+    /// Waits for it.
+    pub async fn response(self) -> Response {
+        match self {
+            Self::Now(response) => response,
+            Self::Later(answer) => answer.await,
+        }
+    }
+}
+
+/// A handler whose answer is usually there at once: no future is made for it then.
+pub type PromptHandler = Arc<dyn Fn(Request) -> Reply + Send + Sync>;
+
 /// A handler that reads the body piece by piece; [`Request::body`] is empty.
 pub type StreamHandler = Arc<dyn Fn(Request, BodyReader) -> Answer + Send + Sync>;
 

@@ -25,7 +25,10 @@ const REAL_POLICIES: u64 = 10;
 fn common(folder: &Path, actions: u64, groups: impl Fn(u64) -> Vec<String>) -> Result<(), Failure> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     std::fs::create_dir_all(folder.join("routes"))?;
-    std::fs::copy(shipped.join("catalogue.toml"), folder.join("catalogue.toml"))?;
+    // The names alone: what else stands there is about the shipped routes.
+    let mut catalogue: toml::Table = toml::from_str(&std::fs::read_to_string(shipped.join("catalogue.toml"))?)?;
+    catalogue.retain(|key, _| ["role", "product"].contains(&key));
+    std::fs::write(folder.join("catalogue.toml"), toml::to_string(&catalogue)?)?;
     let schema = std::fs::read_to_string(shipped.join("schema.cedarschema"))?;
     let (before, after) = schema.split_once("type Request = {").ok_or("the shipped schema has another shape")?;
     let schema = format!("{before}type Request = {{ nonce?: String, mfa?: Bool,{after}");

@@ -66,7 +66,8 @@ impl Inside {
         let Ok(found) = self.gate.find(&request.method, &request.path) else { return false };
         let response = match found.handling {
             Handling::Now(handler) => handler(request),
-            Handling::Here(handler) | Handling::Later(handler) => self.runtime.block_on(handler(request)),
+            Handling::Here(handler) => self.runtime.block_on(handler(request).response()),
+            Handling::Later(handler) => self.runtime.block_on(handler(request)),
             Handling::Stream(_) => return false,
         };
         response.status() == cedargate::http::StatusCode::OK

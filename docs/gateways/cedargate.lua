@@ -31,6 +31,11 @@ core.register_action("cedargate", { "http-req" }, function(txn)
     local answer = core.httpclient():get({ url = address, headers = headers, timeout = patience })
     if answer == nil then return end
     txn:set_var("txn.cedargate_status", answer.status)
+    -- What the client may show: tokens, passwords.
+    if answer.status == 401 then
+        local values = all(answer.headers["www-authenticate"])
+        txn:set_var("txn.cedargate_challenge", table.concat(values, ", "))
+    end
     if answer.status ~= 200 then return end
     for _, name in ipairs({ "decision", "decision-id", "reason", "user", "user-id" }) do
         local values = answer.headers["cedargate-" .. name]

@@ -2,8 +2,10 @@
 //!
 //! Asks the ordinary decision of both bundles on the same directory. Endpoints that the same policies treat alike are
 //! asked about once, and so are people and accounts that none of these policies can tell apart. Endpoints about a
-//! person are asked about oneself and about one colleague: somebody who shares an account.
+//! person are asked about oneself and about one colleague: somebody who shares an account. What is about entities of
+//! the bundles' own is asked singly, on every listed one.
 
+mod own;
 mod spots;
 #[cfg(test)]
 mod tests;
@@ -35,10 +37,12 @@ pub enum Place {
     Colleagues,
     /// On endpoints without an account in their path.
     Organization,
+    /// On entities that the bundle itself lists.
+    Entities,
 }
 
 impl Place {
-    /// `granted accounts`, `other accounts`, `own profile`, `colleagues` or `organization`.
+    /// `granted accounts`, `other accounts`, `own profile`, `colleagues`, `organization` or `entities`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GrantedAccounts => "granted accounts",
@@ -46,6 +50,7 @@ impl Place {
             Self::OwnProfile => "own profile",
             Self::Colleagues => "colleagues",
             Self::Organization => "organization",
+            Self::Entities => "entities",
         }
     }
 }
@@ -73,7 +78,7 @@ pub struct AccessChange {
     pub endpoints: Vec<String>,
     /// Who.
     pub people: Names,
-    /// On which accounts; none where the endpoints are not about one.
+    /// On which accounts, or entities of the bundle's own; none where the endpoints are about neither.
     pub accounts: Names,
 }
 
@@ -88,6 +93,8 @@ pub struct Difference {
     pub endpoints: usize,
     /// How many decisions it took.
     pub decisions: usize,
+    /// There are more listed entities than were asked about.
+    pub cut: bool,
 }
 
 /// A gain or a loss, where, by whom and on which accounts.
@@ -180,11 +187,20 @@ pub fn compare(
             AccessChange { gains, place, endpoints, people: people.names(&who), accounts: people.account_names(&on) }
         })
         .collect();
+    let own = own::compare([&sides[0], &sides[1]])?;
+    changes.extend(own.changes.into_iter().map(|(gains, action, people, accounts)| AccessChange {
+        gains,
+        place: Place::Entities,
+        endpoints: vec![action],
+        people,
+        accounts,
+    }));
     changes.sort_by(|a, b| {
         let weight = |change: &AccessChange| (change.people.count, change.endpoints.len());
         weight(b).cmp(&weight(a)).then_with(|| a.endpoints.cmp(&b.endpoints)).then(a.gains.cmp(&b.gains))
     });
-    Ok(Difference { changes, people: people.count(), endpoints: endpoints.len(), decisions })
+    let (endpoints, decisions) = (endpoints.len() + own.actions, decisions + own.decisions);
+    Ok(Difference { changes, people: people.count(), endpoints, decisions, cut: own.cut })
 }
 
 /// People to compare on where there are none: for every role of either bundle, and for none, one person of each level
@@ -257,7 +273,7 @@ impl Kind {
             Target::Account => Some(Self::Account),
             Target::User => Some(Self::User),
             Target::Organization => Some(Self::Organization),
-            // The directory knows nobody who would act on it.
+            // [`own`] asks about these.
             Target::Entity(_) => None,
         }
     }

@@ -43,7 +43,6 @@ struct Nearest {
     /// The person who asks.
     who: Option<Number>,
     explanation: Result<Explanation, PolicyFailure>,
-    reason: Reason,
 }
 
 impl View<'_> {
@@ -52,32 +51,36 @@ impl View<'_> {
     /// # Errors
     /// As [`View::decide`].
     pub fn explain(&self, question: &Question<'_>) -> Result<Explained, Failure> {
-        let nearest: Mutex<Option<Nearest>> = Mutex::new(None);
-        let observe = |seen: &Evaluated<'_>| {
-            let reason = seen.evaluation.reason;
-            let mut nearest = nearest.lock().unwrap_or_else(PoisonError::into_inner);
-            let nearer = nearest.as_ref().is_none_or(|before| reason.permits() || reason > before.reason);
-            if nearer {
-                let bundle = &self.serving.bundle;
-                let person = seen.facts.principal.person().and_then(|person| self.snapshot.user_by_id(person.id));
-                // No group reaches beyond the wall.
-                let joinable = person.filter(|_| !seen.outside);
-                let groups = joinable.map_or_else(Vec::new, |person| groups(&self.snapshot, person.organization));
-                let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation, &groups);
-                if let Ok(explanation) = &mut explanation
-                    && seen.outside
-                {
-                    explanation.grants.clear();
-                }
-                let who = person.map(|person| person.number);
-                *nearest = Some(Nearest { about: name(&seen.facts.resource), who, explanation, reason });
+        // A question may take many evaluations, and an explanation costs far more than one: the first time only says
+        // which evaluation comes nearest. Both times are of one moment.
+        let at = Some(self.authz.clock.now());
+        let best: Mutex<(usize, Option<(usize, Reason)>)> = Mutex::new((0, None));
+        let look = |seen: &Evaluated<'_>| {
+            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+            let (nth, reason) = (best.0, seen.evaluation.reason);
+            best.0 += 1;
+            if best.1.is_none_or(|(_, before)| reason.permits() || reason > before) {
+                best.1 = Some((nth, reason));
             }
         };
-        let decision = self.watched(&observe).decide(question)?;
-        let Some(nearest) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+        let decision = View { at, ..self.watched(&look) }.decide(question)?;
+        let Some((wanted, _)) = best.into_inner().unwrap_or_else(PoisonError::into_inner).1 else {
             return Ok(Explained { decision, about: None, explanation: None });
         };
-        let Nearest { about, who, explanation, .. } = nearest;
+        let nearest: Mutex<(usize, Option<Nearest>)> = Mutex::new((0, None));
+        let explain = |seen: &Evaluated<'_>| {
+            let mut nearest = nearest.lock().unwrap_or_else(PoisonError::into_inner);
+            if nearest.0 == wanted {
+                nearest.1 = Some(self.nearest(seen));
+            }
+            nearest.0 += 1;
+        };
+        View { at, ..self.watched(&explain) }.decide(question)?;
+        let Some(nearest) = nearest.into_inner().unwrap_or_else(PoisonError::into_inner).1 else {
+            tracing::error!("the same question on the same state of the world took another way");
+            return Err(Failure::Internal);
+        };
+        let Nearest { about, who, explanation } = nearest;
         let mut explanation = explanation.map_err(|failure| match failure {
             PolicyFailure::Context(fault) | PolicyFailure::Property(fault) => Failure::Context(fault),
             PolicyFailure::Facts(cause) => {
@@ -98,6 +101,21 @@ impl View<'_> {
             explanation.grants.clear();
         }
         Ok(Explained { decision, about: Some(about), explanation: Some(explanation) })
+    }
+
+    fn nearest(&self, seen: &Evaluated<'_>) -> Nearest {
+        let person = seen.facts.principal.person().and_then(|person| self.snapshot.user_by_id(person.id));
+        // No group reaches beyond the wall.
+        let joinable = person.filter(|_| !seen.outside);
+        let groups = joinable.map_or_else(Vec::new, |person| groups(&self.snapshot, person.organization));
+        let bundle = &self.serving.bundle;
+        let mut explanation = bundle.explain(seen.action, seen.facts, seen.context, seen.evaluation, &groups);
+        if let Ok(explanation) = &mut explanation
+            && seen.outside
+        {
+            explanation.grants.clear();
+        }
+        Nearest { about: name(&seen.facts.resource), who: person.map(|person| person.number), explanation }
     }
 }
 
@@ -182,6 +200,92 @@ mod tests {
         }
         let counts = [permits, forbids, defaults, grants, undone];
         assert!(counts.iter().all(|count| *count > 5), "{counts:?}: the questions test too little");
+    }
+
+    /// The directory's copy with the changes that a grant asks for.
+    fn granted(directory: &Directory, steps: &[crate::policy::Step], who: &str, account: &str) -> Option<Directory> {
+        use crate::policy::Piece;
+
+        let snapshot = directory.snapshot();
+        let (mut changes, _) = snapshot.changes(None, usize::MAX);
+        let numbers: BTreeMap<String, u32> = snapshot.accounts().map(|one| (one.id.to_string(), one.number)).collect();
+        let groups: BTreeMap<String, u32> = snapshot.groups().map(|one| (one.id.to_string(), one.number)).collect();
+        let mut joined = Vec::new();
+        for change in &mut changes {
+            let number = change.number;
+            match &mut change.image {
+                Image::Account(image) if image.id == account => {
+                    for step in steps {
+                        if let Piece::Product(name) = &step.piece {
+                            assert!(step.gain);
+                            image.products.push(name.clone());
+                        }
+                    }
+                }
+                Image::User(image) if image.username == who => {
+                    for step in steps {
+                        match (&step.piece, step.gain) {
+                            (Piece::Role(name), true) => image.roles.push(name.clone()),
+                            (Piece::Role(name), false) => image.roles.retain(|role| role != name),
+                            (Piece::Account(id), true) => image.accounts.push(numbers[id]),
+                            (Piece::Level(level), true) => image.level = AdministrationLevel::parse(level)?,
+                            (Piece::AccessMethod(name), gain) if name == "api" => image.methods.api = gain,
+                            (Piece::AccessMethod(_), gain) => image.methods.dashboard = gain,
+                            (Piece::FreshPassword, true) => image.password_changed_at = None,
+                            (Piece::Product(_), true) => {}
+                            (Piece::Group(id), true) => {
+                                let joins = crate::domain::MemberChange { added: vec![number], removed: Vec::new() };
+                                joined.push(Change { number: groups[id], image: Image::Members(joins) });
+                            }
+                            // Taking all roles away, or what a group gives, is more than one change of this person.
+                            _ => return None,
+                        }
+                    }
+                    image.assigned |= !image.roles.is_empty();
+                }
+                Image::Organization(_)
+                | Image::Account(_)
+                | Image::User(_)
+                | Image::Group(_)
+                | Image::Members(_)
+                | Image::Gone => {}
+            }
+        }
+        changes.extend(joined);
+        let copy = Directory::empty();
+        copy.apply(Revision { epoch: 1, number: 1 }, &changes);
+        Some(copy)
+    }
+
+    /// Whoever follows a grant is let in: the change is made in the directory, and the question asked again.
+    #[test]
+    fn every_grant_that_is_told_lets_in_once_it_is_made() {
+        let bundle = bundle(None);
+        let world = directory(5);
+        let here = authz(&bundle, directory(5));
+        let view = here.view();
+        let mut made: BTreeMap<String, usize> = BTreeMap::new();
+        for number in (500..540).step_by(3) {
+            let who = format!("person{number}");
+            let actions = bundle.actions().iter().filter(|action| action.applies_to("Account"));
+            for (at, action) in actions.enumerate().skip(number % 11).step_by(61) {
+                let account = (10 + at % 8).to_string();
+                let explained = ask(&view, &who, &action.name, "Account", &account);
+                for grant in explained.explanation.iter().flat_map(|explanation| &explanation.grants) {
+                    let Some(changed) = granted(&world, &grant.steps, &who, &account) else { continue };
+                    let there = authz(&bundle, changed);
+                    let after = ask(&there.view(), &who, &action.name, "Account", &account).decision;
+                    assert_eq!(after.verdict(), Verdict::Permit, "{who} {} {:?}", action.name, grant.steps);
+                    for step in &grant.steps {
+                        let kind = format!("{:?}", step.piece);
+                        *made.entry(kind.split('(').next().unwrap_or_default().to_owned()).or_default() += 1;
+                    }
+                }
+            }
+        }
+        let kinds: Vec<&str> = made.keys().map(String::as_str).collect();
+        assert_eq!(kinds, ["AccessMethod", "Account", "Group", "Level", "Product", "Role"], "{made:?}");
+        assert!(made.values().all(|count| *count > 1), "{made:?}");
     }
 
     fn shown(explained: &Explained) -> Vec<(String, Vec<String>)> {

@@ -40,23 +40,26 @@ impl View<'_> {
         {
             return Err(Failure::NotFresh { have, want });
         }
+        let now = self.now();
         let found = match find(&self.serving.bundle, &question.asked, self.authz.strict_hosts) {
             Ok(found) => found,
-            Err(denial) => return Ok((self.deny(denial, None, None), None)),
+            Err(denial) => return Ok((self.deny(denial, None, now), None)),
         };
-        let now = self.at.unwrap_or_else(|| self.authz.clock.now());
         let who = match self.who(question.subject, found.action, now) {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
-            Err(denial) => return Ok((self.deny(denial, Some(&found), None), None)),
+            Err(denial) => return Ok((self.deny(denial, Some(&found), now), None)),
         };
         if let Some(denial) = who.person().and_then(standing) {
-            return Ok((self.deny(denial, Some(&found), None), who.person()));
+            return Ok((self.deny(denial, Some(&found), now), who.person()));
         }
         let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
         let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
         let decision = match kept {
-            Some((row, kept)) => self.decision(&found, &kept, row.kind, Arc::clone(row.id), CacheUse::Row),
+            Some((row, kept)) => {
+                let (kind, id) = (row.kind, Arc::clone(row.id));
+                Decision { until: row.until, ..self.decision(&found, &kept, kind, id, now, CacheUse::Row) }
+            }
             None => self.evaluate(question, &found, who, row.map(|row| row.key), now)?,
         };
         if !self.aside && self.authz.self_check.picks() {
@@ -108,16 +111,18 @@ impl View<'_> {
         }
     }
 
-    fn deny(&self, denial: Denied, found: Option<&Found<'_>>, resource: Option<ResourceName>) -> Decision {
+    fn deny(&self, denial: Denied, found: Option<&Found<'_>>, now: Timestamp) -> Decision {
         self.count(denial.reason, CacheUse::None);
         Decision {
             reason: denial.reason,
             message: denial.message.into(),
             policies: Arc::new([]),
             action: found.map(|found| Arc::clone(&found.action.name)),
-            resource: resource.or_else(|| named_resource(found?)),
+            resource: found.and_then(named_resource),
             revision: self.snapshot.revision(),
             bundle: Arc::clone(self.serving.bundle.id()),
+            at: now,
+            until: None,
         }
     }
 }
@@ -199,11 +204,11 @@ impl Inputs<'_> {
     fn on_entity(&self, kind: &str, id: Option<&str>) -> Result<Decision, Failure> {
         let Some(id) = id else {
             let message = format!("{} acts on a {kind}; name it", self.found.action.name);
-            return Ok(self.view.deny(denied(Reason::MalformedRequest, message), Some(self.found), None));
+            return Ok(self.view.deny(denied(Reason::MalformedRequest, message), Some(self.found), self.now));
         };
         if !self.view.serving.bundle.admits(kind, id) {
             let denial = denied(Reason::NoRoute, format!("no {kind} of this id is known here"));
-            return Ok(self.view.deny(denial, Some(self.found), None));
+            return Ok(self.view.deny(denial, Some(self.found), self.now));
         }
         self.on(ResourceFacts::Entity(EntityName { kind, id, properties: self.found.resource }), None, id.into())
     }
@@ -234,7 +239,7 @@ impl Inputs<'_> {
             return Ok(self.decision(&outcome, "Account", "".into(), false));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
-        Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), None))
+        Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), self.now))
     }
 
     /// An endpoint without an account in its path, asked about one: what is forbidden on the organization is
@@ -444,7 +449,7 @@ impl Inputs<'_> {
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: Arc<str>, cached: bool) -> Decision {
         let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
-        self.view.decision(self.found, evaluation, kind, id, cache)
+        self.view.decision(self.found, evaluation, kind, id, self.now, cache)
     }
 }
 
@@ -455,6 +460,7 @@ impl View<'_> {
         evaluation: &Evaluation,
         kind: &str,
         id: Arc<str>,
+        now: Timestamp,
         cache: CacheUse,
     ) -> Decision {
         self.count(evaluation.reason, cache);
@@ -468,6 +474,8 @@ impl View<'_> {
             resource: Some(ResourceName { kind, id }),
             revision: self.snapshot.revision(),
             bundle: Arc::clone(self.serving.bundle.id()),
+            at: now,
+            until: if evaluation.momentary || !evaluation.errors.is_empty() { Some(now) } else { evaluation.until },
         }
     }
 }

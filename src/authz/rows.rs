@@ -59,6 +59,8 @@ pub(super) struct RowOf<'a> {
     /// The resource's type and id.
     pub(super) kind: &'static str,
     pub(super) id: &'a Arc<str>,
+    /// When time takes the person to another row; `None`: never.
+    pub(super) until: Option<Timestamp>,
 }
 
 const ADMIN: u8 = 1;
@@ -193,6 +195,16 @@ impl ActionLens {
     }
 }
 
+impl ActionLens {
+    /// The next moment at which [`Self::age`] changes.
+    fn next_age(&self, person: &Person, now: Timestamp) -> Option<Timestamp> {
+        let changed = person.password_changed_at()?;
+        let reached = self.ages.iter().filter_map(|age| changed.0.checked_add(*age));
+        let moments = reached.flat_map(|at| [Some(at), at.checked_add(1)]).flatten();
+        moments.filter(|at| *at > now.0).min().map(Timestamp)
+    }
+}
+
 impl View<'_> {
     /// The row of a question's outcome, where it has one: a person on an account that the path names, or on the
     /// dashboard, without a context of its own.
@@ -258,7 +270,7 @@ impl View<'_> {
             traits,
             age: lens.age(person, now)?,
         };
-        Some(RowOf { key, kind, id })
+        Some(RowOf { key, kind, id, until: lens.next_age(person, now) })
     }
 
     /// The different sets of these products on what a question is about, and how many there are.

@@ -1,8 +1,7 @@
 //! The standing doubt about our own shortcuts: some decisions are made again, later, by plain Cedar over all policies,
 //! without cache and index, on the very state of the world that the first answer rested on.
 //!
-//! One at a time, on a thread of its own that rests nineteen times as long as it works: at most a twentieth of one
-//! core. A decision that finds the thread busy is simply not sampled. The first difference is alarm (log, metric, a
+//! One at a time, on a thread of its own that rests 99 times as long as it works: at most a hundredth of one core. A decision that finds the thread busy is simply not sampled. The first difference is alarm (log, metric, a
 //! concern in readiness) and drops the caches; where the index still differs then, it is not used for that action
 //! any more.
 
@@ -22,14 +21,16 @@ use crate::telemetry::Stopwatch;
 const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long the thread takes at most to notice that the decisions are gone.
 const NOTICE: Duration = Duration::from_secs(1);
-/// Nineteen parts of rest to one of work.
-const REST: u32 = 19;
+/// Parts of rest to one of work.
+const REST: u32 = 99;
 
 /// Picks decisions, and remembers what came of checking them.
 pub(super) struct SelfCheck {
     /// One decision in so many; 0: none.
     every: u64,
     seen: AtomicU64,
+    /// How often the caches were dropped: what was kept before is of an earlier life.
+    doubts: AtomicU64,
     queue: SyncSender<Sample>,
     waiting: Mutex<Option<Receiver<Sample>>>,
     finding: Mutex<Option<String>>,
@@ -78,12 +79,21 @@ impl SelfCheck {
     pub(super) fn new(every: u64) -> Self {
         let (queue, waiting) = sync_channel(1);
         let (waiting, finding) = (Mutex::new(Some(waiting)), Mutex::new(None));
-        Self { every, seen: AtomicU64::new(0), queue, waiting, finding }
+        Self { every, seen: AtomicU64::new(0), doubts: AtomicU64::new(0), queue, waiting, finding }
     }
 
     /// Whether the next decision is one to keep. On the decision path: one atomic addition.
     pub(super) fn picks(&self) -> bool {
         self.every > 0 && self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every)
+    }
+
+    /// Whether [`Self::picks`] would say yes now; counts one decision where it would not.
+    pub(super) fn is_due(&self) -> bool {
+        let due = self.every > 0 && self.seen.load(Ordering::Relaxed).is_multiple_of(self.every);
+        if !due {
+            self.seen.fetch_add(1, Ordering::Relaxed);
+        }
+        due
     }
 
     /// Hands a decision over; it is dropped where the thread is busy.
@@ -121,6 +131,20 @@ impl SelfCheck {
             context: question.context.to_vec(),
             decision: decision.clone(),
         });
+    }
+
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// Everything kept until now is believed no longer.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Keeps the first finding.
+    pub(super) fn tell(&self, finding: String) {
+        self.finding.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(finding);
     }
 
     /// What was found to differ, for readiness.
@@ -198,8 +222,7 @@ impl Authz {
         if agrees(&kept) {
             return true;
         }
-        self.cache.clear();
-        self.rows.clear();
+        self.distrust_caches();
         let action = sample.decision.action.as_deref().unwrap_or_default();
         // Made anew: what then still differs is the index, and no longer a cache.
         let by_index = sample.ask(&sample.view(self, false));
@@ -217,7 +240,7 @@ impl Authz {
         tracing::error!(action, ours, ?theirs, revision = %sample.decision.revision, bundle = %sample.decision.bundle,
             "a decision differs from plain Cedar's; {dropped}; please report this");
         let words = format!("a decision on {action} differed from plain Cedar's; {dropped}");
-        self.self_check.finding.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
+        self.self_check.tell(words);
         false
     }
 }

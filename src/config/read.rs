@@ -41,7 +41,12 @@ pub(super) fn config(mut reader: Reader) -> Result<Config, Faults> {
 
 fn listeners(reader: &mut Reader) -> Listeners {
     let usual = Limits::default();
-    let gate = Limits { requests: 4096, handler_deadline: Duration::from_secs(5), ..usual.clone() };
+    let gate = Limits {
+        requests: 4096,
+        handler_deadline: Duration::from_secs(5),
+        queue_delay: Duration::from_millis(100),
+        ..usual.clone()
+    };
     let ops = Limits { connections: 256, requests: 64, ..usual.clone() };
     Listeners {
         front: listener(reader, "front", 8080, &usual),
@@ -80,6 +85,7 @@ fn read_limits(reader: &mut Reader, name: &str, default: &Limits) -> Limits {
         body_deadline: reader.duration(&key("body_deadline"), default.body_deadline),
         stream_bytes: reader.size(&key("stream_bytes"), default.stream_bytes, 1024, 1024 * GIB),
         handler_deadline: reader.duration(&key("handler_deadline"), default.handler_deadline),
+        queue_delay: reader.duration(&key("queue_delay"), default.queue_delay),
         idle: reader.duration(&key("idle"), default.idle),
         write_stall: reader.duration(&key("write_stall"), default.write_stall),
         drain: reader.duration(&key("drain"), default.drain),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::change::Revision;
+use super::person::Timestamp;
 use super::reason::Reason;
 
 /// Permit or deny; there is no third.
@@ -40,6 +41,11 @@ pub struct Decision {
     pub revision: Revision,
     /// The policy bundle that it rests on.
     pub bundle: Arc<str>,
+    /// The moment that it was made for.
+    pub at: Timestamp,
+    /// On the same state and under the same bundle the same question has this decision from [`Self::at`] until then;
+    /// `None`: for ever. Says nothing of the caller's credential, which has a life of its own.
+    pub until: Option<Timestamp>,
 }
 
 impl Decision {

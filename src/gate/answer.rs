@@ -140,11 +140,16 @@ pub fn body_of(status: StatusCode) -> &'static str {
 }
 
 /// Verdict, reason and id, as every answer to one question of a service carries them.
-pub fn decision_headers(headers: &mut HeaderMap, decision: &Decision, id: &str) {
-    headers.insert(HeaderName::from_static(DECISION), HeaderValue::from_static(verdict_name(decision.verdict())));
-    headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(decision.reason.code()));
+pub fn decision_headers(headers: &mut HeaderMap, reason: Reason, id: &str) {
+    // Read when this is compiled, and not each time.
+    const NAMES: [HeaderName; 3] =
+        [HeaderName::from_static(DECISION), HeaderName::from_static(REASON), HeaderName::from_static(DECISION_ID)];
+    let [decision_name, reason_name, id_name] = NAMES;
+    let verdict = if reason.permits() { Verdict::Permit } else { Verdict::Deny };
+    headers.insert(decision_name, HeaderValue::from_static(verdict_name(verdict)));
+    headers.insert(reason_name, HeaderValue::from_static(reason.code()));
     if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(HeaderName::from_static(DECISION_ID), id);
+        headers.insert(id_name, id);
     }
 }
 

@@ -13,10 +13,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{decision_headers, verdict_name};
+use super::answers::{Kept, Place};
 use super::credentials::Dialect;
 use super::json::{self, Members};
 use super::{Gate, refuse};
-use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Revision, Subject};
+use crate::authz::View;
+use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Reason, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 use crate::token::Basic;
 
@@ -26,6 +28,8 @@ pub const LARGEST_BATCH: usize = 1000;
 const IN_ONE_GO: usize = 16;
 /// Room for an answer of usual length, in bytes.
 const USUAL_ANSWER: usize = 640;
+/// Room for a decision's id and the end of an answer, in bytes.
+const ID: usize = 40;
 /// Different passwords that are compared for one batch.
 const MOST_PASSWORDS: usize = 8;
 
@@ -104,7 +108,6 @@ struct DecisionBody<'a> {
     #[serde(serialize_with = "display")]
     revision: Revision,
     bundle: &'a str,
-    id: &'a str,
 }
 
 #[derive(Serialize)]
@@ -128,7 +131,19 @@ struct Defaults<'a> {
     context: Option<&'a Members>,
 }
 
-/// `POST /v1/authorize`.
+/// The answer that was given to this very question on this very state of the world, where there is one.
+pub fn again(gate: &Gate, request: &Request) -> Option<Response> {
+    let manner = gate.admit(Dialect::Native, request).ok()?;
+    let kept = gate.answers.find(&gate.answers.place(&request.body, manner.channel)?)?;
+    if !kept.holds(&gate.authz.view()) {
+        return None;
+    }
+    let mut text = Vec::with_capacity(kept.text.len() + ID);
+    text.extend_from_slice(&kept.text);
+    Some(respond_with(gate, kept.basis.reason(), text))
+}
+
+/// `POST /v1/authorize`, judged anew.
 pub async fn authorize(gate: &Gate, request: &Request) -> Response {
     match answer(gate, request).await {
         Ok(response) => response,
@@ -138,16 +153,43 @@ pub async fn authorize(gate: &Gate, request: &Request) -> Response {
 
 async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
     let manner = gate.admit(Dialect::Native, request)?;
+    let place = gate.answers.place(&request.body, manner.channel);
+    let before = place.and_then(|place| gate.answers.find(&place));
     let body: QuestionBody<'_> = parse(&request.body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
     let defaults = Defaults { channel: Some(manner.channel.name()), ..Defaults::default() };
     let question = question(&body, &defaults, &context)?;
     let decision = gate.decide(&question, &request.peer).await.map_err(|failure| refuse(&failure))?;
+    let text = before_id(&decision)?;
+    keep(gate, place, before.as_deref(), &question, &decision, &text);
+    Ok(respond_with(gate, decision.reason, text))
+}
+
+fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>) -> Response {
     let id = gate.authz.decision_id();
-    let mut response = respond(StatusCode::OK, "application/json", to_json(&decision, &id)?);
-    decision_headers(response.headers_mut(), &decision, &id);
-    Ok(response)
+    write_id(&mut text, &id);
+    let mut response = respond(StatusCode::OK, "application/json", text);
+    decision_headers(response.headers_mut(), reason, &id);
+    response
+}
+
+/// Keeps an answer for whoever asks the same, where the question names its subject. `before` is what was kept and not
+/// given: made on the same state it must say the same.
+fn keep(
+    gate: &Gate,
+    place: Option<Place<'_>>,
+    before: Option<&Kept>,
+    question: &Question<'_>,
+    decision: &Decision,
+    text: &[u8],
+) {
+    let (Some(place), Subject::User(_) | Subject::Id(_)) = (place, question.subject) else { return };
+    let basis = gate.authz.basis(decision);
+    if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && *kept.text != *text) {
+        gate.authz.distrust_answers(decision.action.as_deref());
+    }
+    gate.answers.keep(&place, basis, text);
 }
 
 /// `POST /v1/authorize/batch`: every question on one state of the world, no older than any of them asks for.
@@ -172,28 +214,51 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
         channel: body.channel.as_deref().or(Some(manner.channel.name())),
         context: common.as_ref(),
     };
-    let questions: Vec<Result<QuestionBody<'_>, Refusal>> =
-        body.questions.iter().map(|raw| parse(raw.get().as_bytes())).collect();
-    let wanted = questions.iter().flatten().filter_map(|body| body.min_revision.as_deref()?.parse().ok()).max();
-    gate.catch_up(wanted).await;
-    prepare_all(gate, request, &defaults, &questions).await;
-    let view = gate.authz.view();
-    let decide = |body: &QuestionBody<'_>| -> Result<Vec<u8>, Refusal> {
+    // What the batch gives to its questions is no part of their own text: then nothing is kept.
+    let keeps = body.subject.is_none() && common.is_none();
+    let channel = channel(defaults.channel)?;
+    let read = |view: &View<'_>| -> Vec<Item<'_>> {
+        let questions = body.questions.iter();
+        questions.map(|raw| Item::read(gate, view, raw.get(), keeps.then_some(channel))).collect()
+    };
+    let mut view = gate.authz.view();
+    let mut items = read(&view);
+    let wanted = items.iter().filter_map(Item::least_revision).max();
+    if wanted.is_some_and(|wanted| wanted.epoch == view.revision().epoch && wanted > view.revision()) {
+        gate.catch_up(wanted).await;
+        view = gate.authz.view();
+        items = read(&view);
+    }
+    if prepare_all(gate, request, &defaults, &items).await {
+        view = gate.authz.view();
+        items = read(&view);
+    }
+    let decide = |body: &QuestionBody<'_>, place: Option<Place<'_>>| -> Result<Vec<u8>, Refusal> {
         let own = members(body.context)?;
         let context = context(own.as_ref(), defaults.context);
         let question = question(body, &defaults, &context)?;
         let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
-        to_json(&decision, &gate.authz.decision_id())
+        let text = before_id(&decision)?;
+        keep(gate, place, None, &question, &decision, &text);
+        Ok(text)
     };
-    let mut out = Vec::with_capacity(64 + questions.len() * USUAL_ANSWER);
+    let mut out = Vec::with_capacity(64 + items.len() * USUAL_ANSWER);
     out.extend_from_slice(b"{\"decisions\":[");
-    for (at, question) in questions.iter().enumerate() {
+    for (at, item) in items.iter().enumerate() {
         pause(at).await;
         if at > 0 {
             out.push(b',');
         }
-        match question.as_ref().map_err(Clone::clone).and_then(decide) {
-            Ok(text) => out.extend_from_slice(&text),
+        let text = match item {
+            Item::Kept(kept) => Ok(Cow::Borrowed(&*kept.text)),
+            Item::Asked(question, place) => decide(question, *place).map(Cow::Owned),
+            Item::Refused(refusal) => Err(refusal.clone()),
+        };
+        match text {
+            Ok(text) => {
+                out.extend_from_slice(&text);
+                write_id(&mut out, &gate.authz.decision_id());
+            }
             Err(refusal) => {
                 let error = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message}});
                 out.extend_from_slice(error.to_string().as_bytes());
@@ -204,20 +269,49 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
     Ok(respond(StatusCode::OK, "application/json", out))
 }
 
+/// One question of a batch.
+enum Item<'a> {
+    /// Answered before, on this state.
+    Kept(Arc<Kept>),
+    Asked(Box<QuestionBody<'a>>, Option<Place<'a>>),
+    Refused(Refusal),
+}
+
+impl<'a> Item<'a> {
+    /// `channel` is that of the batch, where answers to its questions are kept.
+    fn read(gate: &Gate, view: &View<'_>, text: &'a str, channel: Option<Channel>) -> Self {
+        let place = channel.and_then(|channel| gate.answers.place(text.as_bytes(), channel));
+        let kept = place.and_then(|place| gate.answers.find(&place)).filter(|kept| kept.holds(view));
+        match kept {
+            Some(kept) => Self::Kept(kept),
+            None => match parse(text.as_bytes()) {
+                Ok(body) => Self::Asked(Box::new(body), place),
+                Err(refusal) => Self::Refused(refusal),
+            },
+        }
+    }
+
+    fn asked(&self) -> Option<&QuestionBody<'a>> {
+        if let Self::Asked(body, _) = self { Some(body) } else { None }
+    }
+
+    fn least_revision(&self) -> Option<Revision> {
+        self.asked()?.min_revision.as_deref()?.parse().ok()
+    }
+}
+
 /// Compares the passwords among the subjects of a batch, each once and only so many of them: the rest do not hold.
-async fn prepare_all(
-    gate: &Gate,
-    request: &Request,
-    defaults: &Defaults<'_>,
-    questions: &[Result<QuestionBody<'_>, Refusal>],
-) {
-    let own = questions.iter().flatten().filter_map(|body| body.subject.as_ref());
+/// Says whether there were any, and so time has passed.
+async fn prepare_all(gate: &Gate, request: &Request, defaults: &Defaults<'_>, items: &[Item<'_>]) -> bool {
+    let own = items.iter().filter_map(|item| item.asked()?.subject.as_ref());
     let headers = defaults.subject.into_iter().chain(own).filter_map(|subject| subject.authorization.as_deref());
     let passwords: BTreeSet<&str> = headers.filter(|header| Basic::read(header).is_some()).collect();
     let peer = request.peer.address.map(|address| address.ip());
+    let any = !passwords.is_empty();
     for header in passwords.into_iter().take(MOST_PASSWORDS) {
         gate.authz.prepare(&Subject::Authorization(header), peer).await;
     }
+    any
 }
 
 /// Lets others on the same thread have their turn before every [`IN_ONE_GO`]th question of a batch but the first.
@@ -315,7 +409,8 @@ fn context(own: Option<&Members>, default: Option<&Members>) -> Vec<(String, Con
     all.filter_map(|(key, value)| Some((key.clone(), json::value_of(value)?))).collect()
 }
 
-fn to_json(decision: &Decision, id: &str) -> Result<Vec<u8>, Refusal> {
+/// The answer up to its id.
+fn before_id(decision: &Decision) -> Result<Vec<u8>, Refusal> {
     let body = DecisionBody {
         decision: verdict_name(decision.verdict()),
         reason: ReasonBody { code: decision.reason.code(), message: &decision.message },
@@ -324,11 +419,19 @@ fn to_json(decision: &Decision, id: &str) -> Result<Vec<u8>, Refusal> {
         resource: decision.resource.as_ref().map(|resource| ResourceAnswer { kind: &resource.kind, id: &resource.id }),
         revision: decision.revision,
         bundle: &decision.bundle,
-        id,
     };
     let mut text = Vec::with_capacity(USUAL_ANSWER);
     serde_json::to_writer(&mut text, &body).map_err(|_| Refusal::internal("the decision could not be written"))?;
+    // The id is the last member, so that all before it can be kept.
+    text.pop();
+    text.extend_from_slice(b",\"id\":\"");
     Ok(text)
+}
+
+/// Ends the text of [`before_id`].
+fn write_id(text: &mut Vec<u8>, id: &str) {
+    text.extend_from_slice(id.as_bytes());
+    text.extend_from_slice(b"\"}");
 }
 
 fn display<S: Serializer>(value: &Revision, serializer: S) -> Result<S::Ok, S::Error> {

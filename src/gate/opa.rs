@@ -96,7 +96,7 @@ pub fn write(asks: &Asks<'_>, judged: &Judged) -> Response {
         Answer { headers: headers_of(&headers), ..Answer::deny(status, &[asks.by]) }
     };
     let mut response = respond(StatusCode::OK, "application/json", body(&Body { result, error: None }));
-    answer::decision_headers(response.headers_mut(), &judged.decision, &judged.id);
+    answer::decision_headers(response.headers_mut(), judged.decision.reason, &judged.id);
     response
 }
 

@@ -18,6 +18,8 @@ use crate::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 fn judged(reason: Reason) -> Judged {
     let decision = Decision {
+        at: crate::domain::Timestamp(0),
+        until: None,
         reason,
         message: "a sentence that is nobody's outside".into(),
         policies: Arc::new(["p1".into()]),

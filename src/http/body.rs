@@ -134,6 +134,16 @@ pub struct BodyReader {
     left: u64,
     most: u64,
     deadline: Duration,
+    _held: Option<Held>,
+}
+
+/// Something that goes when a body is not read any more.
+struct Held(#[expect(dead_code, reason = "held for its end")] Box<dyn Send + Sync>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 #[derive(Debug)]
@@ -146,13 +156,19 @@ enum Source {
 impl BodyReader {
     /// At most `most` bytes in all; each piece must come within the deadline.
     pub(super) fn new(incoming: Incoming, most: u64, deadline: Duration) -> Self {
-        Self { source: Source::Wire(incoming), rest: BytesMut::new(), left: most, most, deadline }
+        Self { source: Source::Wire(incoming), rest: BytesMut::new(), left: most, most, deadline, _held: None }
+    }
+
+    /// Keeps this as long as the body is read, which may be longer than its handler runs: the answer may come first.
+    pub(super) fn holding(self, held: impl Send + Sync + 'static) -> Self {
+        Self { _held: Some(Held(Box::new(held))), ..self }
     }
 
     /// A body that is already there, for tests of handlers.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         let most = u64::MAX;
-        Self { source: Source::Whole(bytes.into()), rest: BytesMut::new(), left: most, most, deadline: Duration::MAX }
+        let (source, rest) = (Source::Whole(bytes.into()), BytesMut::new());
+        Self { source, rest, left: most, most, deadline: Duration::MAX, _held: None }
     }
 
     /// The next bytes as they come; `None` at the end.

@@ -13,15 +13,18 @@ use std::sync::Arc;
 
 pub use table::{Found, Miss, RouteTable};
 
-use super::{Answer, BodyReader, Handler, Method, NowHandler, Refusal, Request, Response, StreamHandler};
+use super::{
+    Answer, BodyReader, Handler, Method, NowHandler, PromptHandler, Refusal, Reply, Request, Response, StreamHandler,
+};
 
 /// How a route is answered.
 #[derive(Clone)]
 pub enum Handling {
     /// At once, on the connection's own task.
     Now(NowHandler),
-    /// By a future on the connection's own task, which ends with the client's patience: for work without effects.
-    Here(Handler),
+    /// On the connection's own task, at once or by a future that ends with the client's patience: for work without
+    /// effects.
+    Here(PromptHandler),
     /// By a future, on a task of its own.
     Later(Handler),
     /// By a future that reads the body piece by piece.
@@ -51,12 +54,9 @@ pub fn now(handler: impl Fn(Request) -> Response + Send + Sync + 'static) -> Han
     Handling::Now(Arc::new(handler))
 }
 
-/// A handler on the connection's own task, from a closure that gives a future.
-pub fn here<F>(handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Handling
-where
-    F: Future<Output = Response> + Send + 'static,
-{
-    Handling::Here(Arc::new(move |request| -> Answer { Box::pin(handler(request)) }))
+/// A handler on the connection's own task, from a closure.
+pub fn here(handler: impl Fn(Request) -> Reply + Send + Sync + 'static) -> Handling {
+    Handling::Here(Arc::new(handler))
 }
 
 /// A handler from a closure that gives a future (`later(move |request| create(state.clone(), request))`).

@@ -4,9 +4,11 @@
 //! readers, connections, requests. HTTP/1.1 and HTTP/2 (prior knowledge, or by ALPN) on TCP, TLS or a Unix socket.
 //! Binding and serving are separate, so that nothing is answered before everything is known to be good.
 
+mod admission;
 mod certificate;
 mod limits;
 mod receive;
+mod seldom;
 mod service;
 mod socket;
 mod target;
@@ -39,6 +41,7 @@ use crate::clock::Sources;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
 use receive::Tally;
+use seldom::Seldom;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
 use target::Watched;
@@ -91,9 +94,13 @@ impl Bound {
         // Every connection, and every handler that outlives one, holds a sender: `recv` ends when all are gone.
         let (alive, mut gone) = mpsc::channel::<()>(1);
         let (socket, file, tls) = self.into_parts();
-        let accepting = accept(socket, Arc::new(Shared::new(service, tls)), phases, alive);
+        let queue_delay = service.limits.queue_delay;
+        let shared = Arc::new(Shared::new(service, tls));
+        let listener = Arc::clone(&shared.listener);
+        let accepting = accept(socket, shared, phases, alive);
         tokio::select! {
             () = accepting => {}
+            () = listener.admission.watch(queue_delay, &listener.metrics) => {}
             () = shutdown => {}
         }
         // The loop is gone, and with it the listening socket: who comes now is refused by the machine.
@@ -121,7 +128,8 @@ impl Shared {
         let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
         let Service { table, limits, metrics, sources, request_ids } = service;
         let ids = service::Ids::new(&sources);
-        let listener = Listener { table, limits, metrics, ids, request_ids, bodies: Tally::default() };
+        let admission = admission::Admission::default();
+        let listener = Listener { table, limits, metrics, ids, request_ids, bodies: Tally::default(), admission };
         let crowd = Crowd { permits, refused: AtomicBool::new(false) };
         Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd), tls }
     }
@@ -251,6 +259,12 @@ where
     let vitals = Arc::clone(&connection.vitals);
     let connection = Arc::new(connection);
     let certificate_ends = certificate_ends(connection.certificate_lasts());
+    let enough = Seldom::new(async {
+        tokio::select! {
+            _ = phases.wait_for(|phase| *phase >= Phase::Draining) => {}
+            () = certificate_ends => {}
+        }
+    });
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
     let stream = Watched::new(stream, vitals);
     let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
@@ -259,8 +273,7 @@ where
     let outcome = tokio::select! {
         biased;
         outcome = conversation.as_mut() => Some(outcome),
-        _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
-        () = certificate_ends => None,
+        () = enough => None,
     };
     let outcome = match outcome {
         Some(outcome) => Some(outcome),

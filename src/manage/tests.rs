@@ -112,7 +112,8 @@ impl House {
         };
         match found.handling {
             Handling::Now(handler) => handler(request(body)),
-            Handling::Here(handler) | Handling::Later(handler) => handler(request(body)).await,
+            Handling::Here(handler) => handler(request(body)).response().await,
+            Handling::Later(handler) => handler(request(body)).await,
             Handling::Stream(handler) => handler(request(Bytes::new()), BodyReader::from_bytes(body)).await,
         }
     }

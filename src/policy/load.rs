@@ -10,7 +10,7 @@ use super::action::{Action, Parts, Profiles};
 use super::declarations::{Catalogue, Declarations};
 use super::entities::DIRECTORY_KINDS;
 use super::index::Index;
-use super::nouns::Nouns;
+use super::nouns::{FILE as ENTITIES, Nouns};
 use super::policies::{self, Loaded, Policies};
 use super::routes::Routes;
 use super::schema::{self, Declared};
@@ -201,6 +201,11 @@ impl Bundle {
     /// The ids that `entities.json` (or an enumeration of the schema) lists of an entity type, sorted.
     pub fn listed_ids(&self, kind: &str) -> &[Arc<str>] {
         self.nouns.ids(kind)
+    }
+
+    /// Whether both list the same entities under the same schema.
+    pub fn lists_the_same(&self, other: &Self) -> bool {
+        self.texts.get(ENTITIES) == other.texts.get(ENTITIES) && self.schema == other.schema
     }
 
     /// Whether a question may name this entity of the bundle's own: it is listed, or its type is left to requests.

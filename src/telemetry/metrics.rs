@@ -31,6 +31,8 @@ type Labels = Vec<(&'static str, String)>;
 /// Where an answer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
+    /// The identical question had been answered on the identical state of the world.
+    Answer,
     /// In a decision row of the class pair.
     Row,
     /// In the cache.
@@ -42,11 +44,12 @@ pub enum CacheUse {
 }
 
 impl CacheUse {
-    const ALL: [Self; 4] = [Self::Row, Self::Hit, Self::Miss, Self::None];
+    const ALL: [Self; 5] = [Self::Answer, Self::Row, Self::Hit, Self::Miss, Self::None];
 
     /// The label.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Answer => "answer",
             Self::Row => "row",
             Self::Hit => "hit",
             Self::Miss => "miss",

@@ -220,7 +220,8 @@ impl Service {
             request.headers.insert(name, HeaderValue::from_str(&value).expect("a header"));
         }
         let response = match found.handling {
-            Handling::Here(handler) | Handling::Later(handler) => handler(request).await,
+            Handling::Here(handler) => handler(request).response().await,
+            Handling::Later(handler) => handler(request).await,
             Handling::Now(handler) => handler(request),
             Handling::Stream(_) => unreachable!("SCIM reads whole bodies"),
         };

@@ -275,6 +275,7 @@ fn rotation_with_overlap_denies_nobody() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the server under test lives in real time")]
 fn a_hundred_thousand_made_up_keys_cause_two_fetches() {
     let key = Key::elliptic("only");
     let server = KeyServer::start(Shelf::Keys(key_set(&[key.public()])));
@@ -283,6 +284,7 @@ fn a_hundred_thousand_made_up_keys_cause_two_fetches() {
     assert!(scene.ask(&good).permit);
     let (claims, signature) = (encode(claims("jdoe").to_string()), key.sign("x"));
     let mut asked = 0;
+    let begun = std::time::Instant::now();
     while asked < 100_000 {
         let questions: Vec<Value> = (asked..asked + 1000)
             .map(|at| {
@@ -301,7 +303,9 @@ fn a_hundred_thousand_made_up_keys_cause_two_fetches() {
     }
     assert!(scene.ask(&good).permit);
     let fetches = server.fetches();
-    assert!(fetches <= 2, "{fetches} fetches");
+    // One at the start and one for unknown names in thirty seconds; a busy machine takes more than the first thirty.
+    let may_be = 2 + usize::try_from(begun.elapsed().as_secs() / 30).unwrap();
+    assert!(fetches <= may_be, "{fetches} fetches, at most {may_be}");
     crate::support::report(&format!("100,100 made-up key names: {fetches} fetches"));
 }
 

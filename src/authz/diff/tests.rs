@@ -136,6 +136,60 @@ fn people_without_accounts_are_no_match_for_themselves() {
     assert_eq!(gain.people.some, ["ben"]);
 }
 
+/// Folders of other applications are compared on their own entities, and on the people who ask about them.
+#[test]
+fn entities_of_the_bundles_own_are_compared_singly() {
+    let load = |change: &dyn Fn(&std::path::Path)| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tests")).unwrap();
+        copy_files("tests/cases/bundles/authzen-certification", folder.path());
+        change(folder.path());
+        Arc::new(Bundle::load(&crate::policy::Source::Folder(folder.path().into())).unwrap())
+    };
+    let edit = |file: &str, what: &str, with: &str| {
+        let (file, what, with) = (file.to_owned(), what.to_owned(), with.to_owned());
+        move |folder: &std::path::Path| {
+            let text = std::fs::read_to_string(folder.join(&file)).unwrap();
+            assert!(text.contains(&what));
+            std::fs::write(folder.join(&file), text.replace(&what, &with)).unwrap();
+        }
+    };
+    let nobody = Arc::new(Directory::empty());
+    let told = |old: &Arc<Bundle>, new: &Arc<Bundle>| -> Vec<(bool, String, Vec<String>, Vec<String>)> {
+        let difference = compare(old, new, &nobody, &sources()).unwrap();
+        assert!(!difference.cut && difference.endpoints == 3);
+        let told = difference.changes.into_iter().map(|change| {
+            assert_eq!(change.place, Place::Entities);
+            (change.gains, change.endpoints.concat(), change.people.some, change.accounts.some)
+        });
+        told.collect()
+    };
+    let old = load(&|_| {});
+    assert_eq!(told(&old, &load(&|_| {})), []);
+    let owned = |one: &str| vec![one.to_owned()];
+    let bob = load(&edit(
+        "records.cedar",
+        "principal == user::\"alice\", action == Action::\"write\"",
+        "principal == user::\"bob\", action == Action::\"write\"",
+    ));
+    assert_eq!(
+        told(&old, &bob),
+        [
+            (false, "write".into(), owned("user::\"alice\""), owned("record::\"record-1\"")),
+            (true, "write".into(), owned("user::\"bob\""), owned("record::\"record-1\"")),
+        ]
+    );
+    // The policies stay; what they read changes.
+    let demoted = load(&edit("entities.json", "\"admin\"", "\"guest\""));
+    assert_eq!(told(&old, &demoted), [(false, "write".into(), owned("user::\"bob\""), owned("record::\"record-2\""))]);
+}
+
+fn copy_files(from: &str, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 fn copy(from: &str, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -52,7 +52,8 @@ pub fn run(out: &mut Out, flags: &Diff, live: Option<String>) -> Verdict {
 const MOST_ENDPOINTS: usize = 12;
 
 fn markdown(difference: &Difference, on: &str) -> String {
-    let looked = format!("{on}: {} active people, {} endpoints", difference.people, difference.endpoints);
+    let cut = if difference.cut { "; not all of the listed entities: there are too many" } else { "" };
+    let looked = format!("{on}: {} active people, {} endpoints{cut}", difference.people, difference.endpoints);
     if difference.changes.is_empty() {
         return format!("### Access does not change\n\nCompared on {looked}.\n");
     }
@@ -104,6 +105,7 @@ fn place(change: &AccessChange) -> String {
         Place::OwnProfile => " on their own profile".to_owned(),
         Place::Colleagues => " on people who share an account with them".to_owned(),
         Place::Organization => String::new(),
+        Place::Entities => format!(" on {}", listed(&change.accounts)),
     }
 }
 
@@ -116,7 +118,7 @@ fn as_json(difference: &Difference) -> Value {
         })
         .collect();
     json!({"changes": changes, "people": difference.people, "endpoints": difference.endpoints,
-        "decisions": difference.decisions})
+        "decisions": difference.decisions, "cut": difference.cut})
 }
 
 #[cfg(test)]
@@ -137,7 +139,7 @@ mod tests {
             change(true, Place::OtherAccounts, &["GET /a", "POST /b"]),
             change(false, Place::GrantedAccounts, &["GET /c"]),
         ];
-        let difference = Difference { changes, people: 9, endpoints: 562, decisions: 4 };
+        let difference = Difference { changes, people: 9, endpoints: 562, decisions: 4, cut: false };
         let wanted = "### Access changes
 
 Compared on a test: 9 active people, 562 endpoints.

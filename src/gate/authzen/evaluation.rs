@@ -108,7 +108,7 @@ fn one(dialect: &AuthZen, body: &Members, channel: Channel) -> Result<Response, 
     let decision = decide(&authz.view(), channel, &Keys::read(body)?, &Keys::default())?;
     let id = authz.decision_id();
     let mut response = answer(&evaluation_body(&decision, &id))?;
-    decision_headers(response.headers_mut(), &decision, &id);
+    decision_headers(response.headers_mut(), decision.reason, &id);
     Ok(response)
 }
 

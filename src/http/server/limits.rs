@@ -29,6 +29,8 @@ pub struct Limits {
     pub stream_bytes: u64,
     /// For a handler to answer. Then 503, and the handler runs on to its end. Streams are not limited so.
     pub handler_deadline: Duration,
+    /// For a request that is ready to get a processor. While all wait longer, a part of them gets 503 at once.
+    pub queue_delay: Duration,
     /// For a connection without a request. Then it is closed.
     pub idle: Duration,
     /// For the client to take the next bytes of its answer. Then the connection is cut.
@@ -55,6 +57,7 @@ impl Default for Limits {
             body_deadline: Duration::from_secs(8),
             stream_bytes: 4 * 1024 * 1024 * 1024,
             handler_deadline: Duration::from_secs(30),
+            queue_delay: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             write_stall: Duration::from_secs(8),
             drain: Duration::from_secs(8),

@@ -17,13 +17,14 @@ use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::admission::Admission;
 use super::limits::Limits;
 use super::receive::{self, Held, Tally};
 use super::vitals::Vitals;
 use crate::clock::{Clock, Sources};
 use crate::http::body::body_too_large;
 use crate::http::router::{Found, Handling, RouteTable};
-use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Request, Response};
+use crate::http::{Answer, Body, BodyReader, BrokenOff, Method, Peer, Refusal, Reply, Request, Response};
 use crate::telemetry::{ListenerMetrics, Stopwatch};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("cedargate-request-id");
@@ -37,6 +38,7 @@ pub(super) struct Listener {
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) ids: Ids,
     pub(super) request_ids: bool,
+    pub(super) admission: Admission,
     /// Bodies on their way, of all connections.
     pub(super) bodies: Tally,
 }
@@ -216,8 +218,8 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
                 Ok(slot) => slot,
                 Err(refusal) => return refused(&refusal, !body.is_end_stream()),
             };
-            let _streaming = Streaming::new(connection);
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
+            let reader = reader.holding(Streaming::new(connection));
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
             run(slot, template, request, move |request| handler(request, reader), None).await
         }
@@ -230,7 +232,12 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         },
         Handling::Here(handler) => match complete(connection, body).await {
             Ok((_slot, bytes)) => {
-                here(handler(request(bytes)), &listener.metrics, template, listener.limits.handler_deadline).await
+                let request = request(bytes);
+                match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+                    Ok(Reply::Now(response)) => Ok(response),
+                    Ok(Reply::Later(answer)) => here(answer, listener, template).await,
+                    Err(_) => Err(failed(&listener.metrics, template)),
+                }
             }
             Err((refusal, body_left)) => return refused(&refusal, body_left),
         },
@@ -257,17 +264,17 @@ async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot,
     if connection.vitals.had_fragment() {
         return Err((fragment(), true));
     }
+    if !connection.listener.admission.admits() {
+        let message = "requests wait too long for a processor here; try again soon, or ask another node";
+        return Err((Refusal::unavailable("overloaded", message), false));
+    }
     let slot = Slot::take(connection, held).map_err(|refusal| (refusal, false))?;
     Ok((slot, bytes))
 }
 
-/// Runs a handler on the connection's own task. The usual answer is there at its first turn and costs no timer.
-async fn here(
-    mut answer: Answer,
-    metrics: &ListenerMetrics,
-    template: &'static str,
-    deadline: Duration,
-) -> Result<Response, Refusal> {
+/// Waits for an answer on the connection's own task. One that is there at its first turn costs no timer.
+async fn here(mut answer: Answer, listener: &Listener, template: &'static str) -> Result<Response, Refusal> {
+    let (metrics, deadline) = (&listener.metrics, listener.limits.handler_deadline);
     let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
         Ok(polled) => polled.map(Ok),
         Err(_) => Poll::Ready(Err(failed(metrics, template))),

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
+use super::seldom::Seldom;
 use super::vitals::{Patience, Talk, Unsent, Vitals};
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
@@ -51,7 +52,7 @@ pub(super) struct Guarded<S> {
     patience: Patience,
     metrics: Arc<ListenerMetrics>,
     crowd: Arc<Crowd>,
-    tick: Pin<Box<Sleep>>,
+    tick: Seldom<Sleep>,
     stalled_since: Option<u64>,
     unsent: Unsent,
     lingering: Option<Lingering>,
@@ -75,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         crowd: Arc<Crowd>,
         plain: bool,
     ) -> Self {
-        let tick = Box::pin(tokio::time::sleep(patience.tick()));
+        let tick = Seldom::new(tokio::time::sleep(patience.tick()));
         Self {
             stream,
             vitals,
@@ -94,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// Called whenever we would wait: wakes with the tick, ends with the patience.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<Cut> {
         loop {
-            ready!(self.tick.as_mut().poll(context));
+            ready!(Pin::new(&mut self.tick).poll(context));
             self.tick.set(tokio::time::sleep(self.patience.tick()));
             if let Some(cut) = self.verdict() {
                 self.metrics.cut(cut);

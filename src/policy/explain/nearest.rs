@@ -20,35 +20,36 @@ const MOST_GROUPS: usize = 2;
 /// How often a grant is looked at anew, because its own changes woke another condition.
 const ROUNDS: usize = 3;
 
+/// How hard a way is: the fewest steps first, then the easiest.
+type Effort = (usize, Vec<Piece>);
+
 impl<'a> Asking<'a> {
     /// Ways to a permit: for each permit its missing conditions, and for each forbid in the way the easiest one to
     /// take away; and groups that bring what is missing.
     pub(super) fn nearest(&self, now: &World<'_>, policies: &[Considered]) -> Result<Vec<Grant>, PolicyFailure> {
+        // What a permit seems to lack is known without asking; the nearest ones are asked about first, and the
+        // first that hold are told.
+        let open = policies.iter().filter(|policy| policy.permits && policy.outcome != Outcome::Errs);
+        let mut nearest: Vec<(Effort, &Considered)> =
+            open.filter_map(|permit| Some((weight(&self.wanted(now, policies, &permit.id)?), permit))).collect();
+        nearest.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut grants: Vec<Grant> = Vec::new();
-        for permit in policies.iter().filter(|policy| policy.permits && policy.outcome != Outcome::Errs) {
+        for (_, permit) in nearest {
+            if grants.len() >= MOST_GRANTS {
+                break;
+            }
             let Some(steps) = self.steps_to(now, policies, &permit.id)? else { continue };
             let mut ways = self.through_groups(now, &steps)?;
             ways.insert(0, steps);
             for steps in ways {
-                if !grants.iter().any(|known| known.steps == steps) {
+                // What asks for more than another one asks for helps nobody.
+                if !grants.iter().any(|known| known.steps.iter().all(|step| steps.contains(step))) {
                     let (policy, title) = (Arc::clone(&permit.id), Arc::clone(&permit.title));
                     grants.push(Grant { policy, title, steps });
                 }
             }
         }
-        let effort = |grant: &Grant| -> (usize, Vec<Piece>) {
-            let mut pieces: Vec<Piece> = grant.steps.iter().map(|step| step.piece.clone()).collect();
-            pieces.sort_by(|a, b| b.cmp(a));
-            (pieces.len(), pieces)
-        };
-        grants.sort_by_cached_key(effort);
-        // What asks for more than another one asks for helps nobody.
-        let all = grants.clone();
-        grants.retain(|grant| {
-            !all.iter().any(|other| {
-                other.steps.len() < grant.steps.len() && other.steps.iter().all(|step| grant.steps.contains(step))
-            })
-        });
+        grants.sort_by_cached_key(|grant| weight(&grant.steps));
         grants.truncate(MOST_GRANTS);
         Ok(grants)
     }
@@ -224,6 +225,12 @@ impl<'a> Asking<'a> {
         });
         Ok(response.decision() == Decision::Allow && !erring)
     }
+}
+
+fn weight(steps: &[Step]) -> Effort {
+    let mut pieces: Vec<Piece> = steps.iter().map(|step| step.piece.clone()).collect();
+    pieces.sort_by(|a, b| b.cmp(a));
+    (pieces.len(), pieces)
 }
 
 /// What must be taken for given so that the permit speaks, where nothing forbids.

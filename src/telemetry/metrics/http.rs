@@ -62,6 +62,7 @@ pub struct ListenerMetrics {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
     in_flight: AtomicI64,
+    queue_delay: AtomicU64,
     connections: AtomicI64,
     panics: AtomicU64,
     cuts: [AtomicU64; Cut::ALL.len()],
@@ -75,6 +76,7 @@ impl ListenerMetrics {
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             nanoseconds: AtomicU64::new(0),
             in_flight: AtomicI64::new(0),
+            queue_delay: AtomicU64::new(0),
             connections: AtomicI64::new(0),
             panics: AtomicU64::new(0),
             cuts: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -112,6 +114,11 @@ impl ListenerMetrics {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         self.nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// How long requests have to wait for a processor at present.
+    pub fn queue_delay(&self, delay: Duration) {
+        self.queue_delay.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A connection came.
@@ -152,6 +159,12 @@ pub(super) fn encode(listeners: &[Arc<ListenerMetrics>], mut encoder: Descriptor
     for listener in listeners {
         let open = listener.connections.load(Ordering::Relaxed);
         family.encode_family(&[("listener", listener.name)])?.encode_gauge(&open)?;
+    }
+    let help = "How long requests wait for a processor, in seconds: the least of the last tenth of a second";
+    let mut family = encoder.encode_descriptor("http_queue_delay_seconds", help, None, MetricType::Gauge)?;
+    for listener in listeners {
+        let delay = Duration::from_nanos(listener.queue_delay.load(Ordering::Relaxed)).as_secs_f64();
+        family.encode_family(&[("listener", listener.name)])?.encode_gauge(&delay)?;
     }
     let help = "Handlers that panicked";
     let mut family = encoder.encode_descriptor("http_panics", help, None, MetricType::Counter)?;

@@ -1,0 +1,306 @@
+//! Answers kept: the identical question, on the identical state of the world, has the identical answer.
+//!
+//! Nothing is analysed and nothing invalidated. A key is the whole text of a question as it was sent, compared whole,
+//! with the channel that the gateway's settings give it; beside the answer stands what it rests on
+//! ([`Basis`]): ledger revision, bundle, and the span of time for which it holds. Any change of the directory or of the
+//! policies is another state, under which nothing that was kept is found. Only questions that name their subject are
+//! kept: what a credential proves has a life of its own.
+//!
+//! The table is of fixed size, [`WAYS`] places for each key; a look-up takes no lock and allocates nothing.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwapOption;
+use hashbrown::DefaultHashBuilder;
+
+use crate::authz::{Basis, View};
+use crate::domain::Channel;
+
+/// Places in the table, a power of two. An answer of usual length takes less than a kilobyte with its question.
+const PLACES: usize = 1 << 16;
+/// Places that a key may have.
+const WAYS: usize = 4;
+/// Longer questions and answers are not kept, in bytes: together they bound the table at 100 MiB.
+const LONGEST_QUESTION: usize = 512;
+const LONGEST_ANSWER: usize = 896;
+
+/// An answer with its question.
+#[derive(Debug)]
+pub struct Kept {
+    question: Box<[u8]>,
+    channel: Channel,
+    /// What it rests on.
+    pub basis: Basis,
+    /// Its text up to the decision's id, which is new each time.
+    pub text: Box<[u8]>,
+}
+
+/// The table.
+pub struct Answers {
+    hasher: DefaultHashBuilder,
+    /// Part of the hash of what stands at each place, so that mostly the right place alone is looked at.
+    tags: Box<[AtomicU32]>,
+    places: Box<[ArcSwapOption<Kept>]>,
+}
+
+/// Where a question's answer would stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    question: &'a [u8],
+    channel: Channel,
+    first: usize,
+    tag: u32,
+}
+
+impl Answers {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            tags: (0..PLACES).map(|_| AtomicU32::new(0)).collect(),
+            places: (0..PLACES).map(|_| ArcSwapOption::empty()).collect(),
+        }
+    }
+
+    /// The place of a question as it was sent; `None` where it is too long to be kept.
+    pub fn place<'a>(&self, question: &'a [u8], channel: Channel) -> Option<Place<'a>> {
+        if question.len() > LONGEST_QUESTION {
+            return None;
+        }
+        let hash = self.hasher.hash_one((question, channel));
+        #[expect(clippy::cast_possible_truncation, reason = "some bits choose the place, others are the tag")]
+        let (first, tag) = ((hash as usize % PLACES) & !(WAYS - 1), (hash >> 32) as u32);
+        Some(Place { question, channel, first, tag })
+    }
+
+    /// What was answered to this very question, whatever has happened since: the caller asks whether it still holds.
+    pub fn find(&self, place: &Place<'_>) -> Option<Arc<Kept>> {
+        (place.first..place.first + WAYS).find_map(|at| {
+            if self.tags.get(at)?.load(Ordering::Relaxed) != place.tag {
+                return None;
+            }
+            let kept = self.places.get(at)?.load();
+            let kept = kept.as_ref().filter(|kept| kept.is_of(place))?;
+            Some(Arc::clone(kept))
+        })
+    }
+
+    /// Keeps an answer, at the place of an earlier one to the same question, else at a free one, else at any of its own.
+    pub fn keep(&self, place: &Place<'_>, basis: Basis, text: &[u8]) {
+        if text.len() > LONGEST_ANSWER {
+            return;
+        }
+        let own = || place.first..place.first + WAYS;
+        let kept = |at: usize| self.places.get(at).map(|kept| kept.load());
+        let same = own().find(|at| kept(*at).is_some_and(|kept| kept.as_ref().is_some_and(|kept| kept.is_of(place))));
+        let free = || own().find(|at| kept(*at).is_some_and(|kept| kept.is_none()));
+        let stale = || {
+            own().find(|at| {
+                let other = kept(*at);
+                other.is_some_and(|kept| kept.as_ref().is_some_and(|kept| !kept.basis.is_of_the_state_of(&basis)))
+            })
+        };
+        // Which of several goes is for the question's own hash to say: no state to keep, and no pattern to aim at.
+        let at = same.or_else(free).or_else(stale).unwrap_or(place.first + (place.tag as usize % WAYS));
+        let (Some(tag), Some(to)) = (self.tags.get(at), self.places.get(at)) else { return };
+        let (question, text) = (place.question.into(), text.into());
+        to.store(Some(Arc::new(Kept { question, channel: place.channel, basis, text })));
+        tag.store(place.tag, Ordering::Relaxed);
+    }
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kept {
+    fn is_of(&self, place: &Place<'_>) -> bool {
+        self.channel == place.channel && *self.question == *place.question
+    }
+
+    /// Whether it may be given again now.
+    pub fn holds(&self, view: &View<'_>) -> bool {
+        view.repeats(&self.basis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::authz::{Authz, AuthzConfig};
+    use crate::clock::{Clock as _, HandClock, SeededRandom, Sources};
+    use crate::directory::Directory;
+    use crate::domain::{
+        AccessMethods, AccountImage, AdministrationLevel, Change, Image, OrganizationImage, Revision, Timestamp,
+        UserImage,
+    };
+    use crate::gate::credentials::GateConfig;
+    use crate::gate::{Gate, native};
+    use crate::http::{Method, Request, Response};
+    use crate::policy::{Bundle, Live, Source};
+    use crate::telemetry::Metrics;
+    use crate::token::Verifier;
+
+    const DAY: i64 = 86_400_000;
+
+    struct World {
+        clock: Arc<HandClock>,
+        directory: Arc<Directory>,
+        live: Arc<Live>,
+        metrics: Arc<Metrics>,
+        authz: Arc<Authz>,
+        revision: u64,
+    }
+
+    impl World {
+        fn new(self_check_every: u64) -> Self {
+            let clock = Arc::new(HandClock::new(Timestamp(500 * DAY)));
+            let sources = Sources { clock: clock.clone(), random: Arc::new(SeededRandom::new(1)) };
+            let (directory, metrics) = (Arc::new(Directory::empty()), Arc::new(Metrics::new(&[])));
+            let live = Arc::new(Live::new(Arc::new(Bundle::load(&Source::Shipped).expect("sound"))));
+            let config = AuthzConfig { self_check_every, ..AuthzConfig::default() };
+            let verifier = Arc::new(Verifier::default());
+            let (people, bundle, counted) = (Arc::clone(&directory), Arc::clone(&live), Arc::clone(&metrics));
+            let authz = Arc::new(Authz::new(&config, people, bundle, verifier, &sources, counted));
+            let mut world = Self { clock, directory, live, metrics, authz, revision: 0 };
+            world.change(1, Image::Organization(OrganizationImage { id: "acme".into() }));
+            let account = AccountImage { id: "100".into(), organization: 1, products: vec!["UC".into()] };
+            world.change(2, Image::Account(account));
+            world.person(true, 0);
+            world
+        }
+
+        fn change(&mut self, number: u32, image: Image) {
+            self.revision += 1;
+            let revision = Revision { epoch: 1, number: self.revision };
+            self.directory.apply(revision, &[Change { number, image }]);
+        }
+
+        /// The person, with a password as old.
+        fn person(&mut self, active: bool, password_days: i64) {
+            let image = UserImage {
+                id: "019aa8e1-0000-7000-8000-000000000003".into(),
+                organization: 1,
+                username: "jdoe".into(),
+                login: None,
+                external_ids: std::collections::BTreeMap::new(),
+                linked_again: None,
+                active,
+                locked: false,
+                level: AdministrationLevel::BasicUser,
+                methods: AccessMethods { dashboard: true, api: true },
+                roles: vec!["Ordering".into()],
+                assigned: true,
+                accounts: vec![2],
+                password_changed_at: Some(Timestamp(self.clock.now().0 - password_days * DAY)),
+            };
+            self.change(3, Image::User(image));
+        }
+
+        fn gate(&self) -> Gate {
+            Gate::new(Arc::clone(&self.authz), GateConfig::default())
+        }
+
+        fn kept_answers(&self) -> usize {
+            let text = self.metrics.render().expect("text");
+            let lines = text.lines().filter(|line| line.contains("cache=\"answer\""));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
+        }
+    }
+
+    fn question(path: &str, channel: &str) -> Request {
+        let mut request = Request::new(Method::POST, "/v1/authorize");
+        let asked = json!({"method": "GET", "path": path});
+        let body = json!({"subject": {"user": "jdoe"}, "request": asked, "channel": channel});
+        request.body = body.to_string().into();
+        request
+    }
+
+    fn ask(gate: &Gate, request: &Request) -> Response {
+        native::again(gate, request)
+            .unwrap_or_else(|| futures_executor(async { native::authorize(gate, request).await }))
+    }
+
+    fn futures_executor<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(work)
+    }
+
+    /// An answer without its id.
+    fn said(response: Response) -> serde_json::Value {
+        let bytes = response.into_body().whole().cloned().unwrap_or_default();
+        let mut answer: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        let id = answer.as_object_mut().and_then(|answer| answer.remove("id")).expect("an id");
+        assert_eq!(id.as_str().map(str::len), Some(36));
+        answer
+    }
+
+    #[test]
+    fn what_is_kept_says_what_a_gate_without_memory_says_whatever_changes() {
+        let mut world = World::new(0);
+        let gate = world.gate();
+        let paths = ["/api/accounts/100/orders", "/api/users/jdoe", "/api/accounts/7/orders", "/nowhere", "/a//b"];
+        let mut reasons = std::collections::BTreeSet::new();
+        for round in 0..60_i64 {
+            match round % 6 {
+                0 => world.person(round % 4 == 0, round),
+                1 => world.live.swap(Arc::clone(&world.live.serving().bundle)),
+                // To the very moment at which a password of ninety days ends, one before it, and beyond.
+                2 => world.person(true, 90),
+                3 => world.clock.advance(-1),
+                4 => world.clock.advance(2),
+                _ => world.clock.advance(-30 * DAY),
+            }
+            for request in paths.iter().flat_map(|path| ["api", "dashboard"].map(|channel| question(path, channel))) {
+                let fresh = said(ask(&world.gate(), &request));
+                assert_eq!(said(ask(&gate, &request)), fresh, "round {round}");
+                assert_eq!(said(ask(&gate, &request)), fresh, "round {round}, again");
+                reasons.insert(fresh["reason"]["code"].to_string());
+            }
+        }
+        assert!(world.kept_answers() > 600, "{} answers were kept", world.kept_answers());
+        assert!(reasons.len() >= 6, "{reasons:?}");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_a_credential_proves_or_of_long_questions() {
+        let world = World::new(0);
+        let gate = world.gate();
+        let mut by_token = question("/api/accounts/100/orders", "api");
+        let subject = json!({"authorization": "Bearer x.y.z"});
+        let body = json!({"subject": subject, "request": {"method": "GET", "path": "/api/accounts/100/orders"}});
+        by_token.body = body.to_string().into();
+        let long = question(&format!("/api/accounts/100/orders?{}", "a".repeat(LONGEST_QUESTION)), "api");
+        for request in [by_token, long] {
+            ask(&gate, &request);
+            assert!(native::again(&gate, &request).is_none());
+        }
+        assert_eq!(world.kept_answers(), 0);
+    }
+
+    #[test]
+    fn now_and_then_an_answer_is_made_anew_and_a_difference_is_an_alarm() {
+        let world = World::new(3);
+        let gate = world.gate();
+        let request = question("/api/accounts/100/orders", "api");
+        let first = said(ask(&gate, &request));
+        let given: usize = (0..30).filter(|_| native::again(&gate, &request).is_some()).count();
+        assert_eq!(given, 2, "the third waits for whoever asks the long way");
+        assert_eq!(said(ask(&gate, &request)), first);
+        assert_eq!(world.authz.self_check(), Ok(()));
+
+        let place = gate.answers.place(&request.body, crate::domain::Channel::Api).expect("short");
+        let kept = gate.answers.find(&place).expect("kept");
+        gate.answers.keep(&place, kept.basis.clone(), b"{\"decision\":\"permit\",\"seeded\":1");
+        while native::again(&gate, &request).is_some() {}
+        assert_eq!(said(ask(&gate, &request)), first, "made anew");
+        assert!(world.authz.self_check().expect_err("a finding").contains("differed from one made anew"));
+    }
+}
