@@ -4,6 +4,8 @@
 //! library and changes it, and the built server. `--json` prints one JSON object on stdout, `--users N` takes another
 //! number of people, `--quick` 50,000.
 
+#[path = "support/ledgers.rs"]
+mod ledgers;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
@@ -80,10 +82,8 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
     let folder = tempfile::tempdir()?;
     let world = World::new(users)?;
-    say(&format!("seeding {users} people, {} groups, {} accounts", world.groups, world.accounts));
-    let seeding = Stopwatch::start();
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(seed::seed(&world, folder.path()))?;
-    let seeded = seeding.elapsed().as_secs_f64();
+    say(&format!("a ledger of {users} people, {} groups, {} accounts", world.groups, world.accounts));
+    let seeded = ledgers::copy(&world, folder.path())?;
     say(&format!("seeded in {seeded:.0} s; starting the server"));
     let server = measure_server(folder.path(), users)?;
     say("loading and changing in a process of its own");

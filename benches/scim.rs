@@ -10,6 +10,8 @@ mod commits;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/ledgers.rs"]
+mod ledgers;
 #[path = "support/peers.rs"]
 mod peers;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
@@ -197,10 +199,15 @@ fn creates(plan: Plan) -> Result<Value, Failure> {
     let bytes = Commits::bytes_of_a_create(folder.path())?;
     let mut bare = Commits::open(folder.path(), bytes)?;
     let mut rates: [Vec<f64>; 3] = Default::default();
+    let mut processor_us = Vec::new();
     for _ in 0..plan.rounds {
         let [bare_rates, single_rates, client_rates] = &mut rates;
         bare_rates.push(bare.run(plan.window)?);
+        let (before, first) = (provider.server.process.processor_time()?, next.load(Ordering::Relaxed));
         single_rates.push(repeat(plan.window, || create(&mut single))?);
+        let spent = provider.server.process.processor_time()?.saturating_sub(before).as_secs_f64();
+        let created = u32::try_from(next.load(Ordering::Relaxed) - first)?;
+        processor_us.push(spent * 1e6 / f64::from(created));
         let clients: Vec<Result<f64, Failure>> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..CLIENTS)
                 .map(|_| {
@@ -220,6 +227,7 @@ fn creates(plan: Plan) -> Result<Value, Failure> {
     Ok(json!({
         "bare_commits_per_s": rounded(median(bare_rates)),
         "single_per_s": rounded(median(single_rates)),
+        "single_processor_us": rounded(median(&processor_us)),
         "clients_per_s": rounded(median(client_rates)),
         "ratios": {"single": ratio(single_rates), "clients": ratio(client_rates)},
         "row_bytes": bytes,
@@ -243,8 +251,8 @@ fn people(users: u64, plan: Plan) -> Result<Value, Failure> {
     let folder = tempfile::tempdir()?;
     let world = World::new(users)?;
     let sizes: Vec<u64> = GROUPS.into_iter().filter(|members| *members <= users).collect();
+    ledgers::copy(&world, folder.path())?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        seed::seed(&world, folder.path()).await?;
         let store = seed::open(folder.path())?;
         for members in &sizes {
             add_group(&store, &world, *members).await?;

@@ -21,13 +21,14 @@ use crate::{BARE, BARE_TONIC, BATCH, CONNECTIONS, Settings, folders, ledgers, sa
 const WARM: usize = 20_000;
 /// Different tokens that are shown again and again.
 const TOKENS: usize = 2_000;
-/// For each round: tokens never shown before, questions about people asked before, people never asked before.
+/// For each round: tokens never shown before, bodies never sent before, questions about people asked before, people never asked before.
 const NEW_TOKENS: usize = 1_000;
 const NEW_QUESTIONS: usize = 12_000;
+const NEW_BODIES: usize = 15_000;
 const NEW_PEOPLE: usize = 10_000;
 /// People whose questions are misses although everything about themselves may be ready.
 const READY_PEOPLE: u64 = 100;
-const WARMING: Duration = Duration::from_secs(90);
+const WARMING: Duration = Duration::from_secs(300);
 const PATH: &str = "/v1/authorize";
 const BATCH_PATH: &str = "/v1/authorize/batch";
 
@@ -178,6 +179,11 @@ impl Fleet {
         self.put("batches", batches);
         let checks: Vec<Box<[u8]>> = bodies.iter().map(|body| tonic::check(body)).collect::<Result<_, _>>()?;
         self.put("checks", checks.into_iter());
+        if needs("rows") {
+            let new: Vec<_> =
+                (0..NEW_BODIES * self.rounds).map(|_| questions::http_request(PATH, &questions.by_anybody())).collect();
+            self.put("rows", new.into_iter());
+        }
         let now = SystemClock.now().0 / 1000;
         let mut signed = |from: usize, count: usize| -> Result<Vec<Box<[u8]>>, Failure> {
             let body = |number| {

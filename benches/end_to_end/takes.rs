@@ -42,9 +42,10 @@ const fn take(name: &'static str, server: &'static str, asked: &'static str, how
 }
 
 /// Everything, those that are compared side by side.
-const TAKES: [Take; 21] = [
+const TAKES: [Take; 22] = [
     take("floor", FLOOR, "warm", How::Closed, 1),
     take("cached", SMALL, "warm", How::Closed, 1),
+    take("rows", SMALL, "rows", How::Once, 4),
     take("unix", SMALL, "warm", How::Unix, 2),
     take("h2", SMALL, "warm", How::Multiplexed, 2),
     take("floor h2", FLOOR, "warm", How::Multiplexed, 2),
@@ -97,7 +98,7 @@ const fn more(name: &'static str, figure: Figure, of: &'static str, to: &'static
 }
 
 /// The contract's, then further ones.
-pub const RATIOS: [Ratio; 25] = [
+pub const RATIOS: [Ratio; 27] = [
     main("cached_throughput", Throughput, "cached", "floor"),
     main("cached_cpu", Processor, "cached", "floor"),
     main("unix_throughput", Throughput, "unix", "floor"),
@@ -112,6 +113,8 @@ pub const RATIOS: [Ratio; 25] = [
     main("grpc_throughput", Throughput, "grpc", "floor grpc"),
     more("cached_p50", P50, "cached open", "floor open"),
     more("cached_p99", P99, "cached open", "floor open"),
+    more("row_throughput", Throughput, "rows", "floor"),
+    more("row_cpu", Processor, "rows", "floor"),
     more("unix_cpu", Processor, "unix", "floor"),
     more("h2_cpu", Processor, "h2", "floor"),
     more("h2_throughput_to_bare_h2", Throughput, "h2", "floor h2"),

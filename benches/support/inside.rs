@@ -10,7 +10,7 @@ use cedargate::directory::Directory;
 use cedargate::domain::{Asked, Channel, Question, Subject};
 use cedargate::gate::Gate;
 use cedargate::gate::credentials::GateConfig;
-use cedargate::http::{Handling, Method, Request, RouteTable};
+use cedargate::http::{Handling, Method, Reply, Request, RouteTable};
 use cedargate::policy::{Bundle, Live, Source};
 use cedargate::telemetry::Metrics;
 use cedargate::token::{TokenConfig, Verifier};
@@ -66,7 +66,10 @@ impl Inside {
         let Ok(found) = self.gate.find(&request.method, &request.path) else { return false };
         let response = match found.handling {
             Handling::Now(handler) => handler(request),
-            Handling::Here(handler) => self.runtime.block_on(handler(request).response()),
+            Handling::Here(handler) => match handler(request) {
+                Reply::Now(response) => response,
+                Reply::Later(answer) => self.runtime.block_on(answer),
+            },
             Handling::Later(handler) => self.runtime.block_on(handler(request)),
             Handling::Stream(_) => return false,
         };

@@ -42,9 +42,16 @@ pub(super) struct Key {
     pub(super) context: Option<Box<str>>,
 }
 
+/// An outcome with the moment that it was made for: a clock that was set back finds nothing of later moments.
+#[derive(Clone, Debug)]
+struct Kept {
+    from: Timestamp,
+    evaluation: Arc<Evaluation>,
+}
+
 /// A bounded cache of evaluations.
 pub(super) struct DecisionCache {
-    kept: moka::sync::Cache<Key, Arc<Evaluation>>,
+    kept: moka::sync::Cache<Key, Kept>,
 }
 
 impl DecisionCache {
@@ -52,9 +59,11 @@ impl DecisionCache {
         Self { kept: moka::sync::Cache::new(entries) }
     }
 
-    /// What is kept under the key and still holds at this moment.
+    /// What is kept under the key and holds at this moment.
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Arc<Evaluation>> {
-        self.kept.get(key).filter(|kept| kept.until.is_none_or(|until| now < until))
+        let Kept { from, evaluation } = self.kept.get(key)?;
+        let holds = from <= now && evaluation.until.is_none_or(|until| now < until);
+        holds.then_some(evaluation)
     }
 
     /// Forgets everything: what the self-check does when it mistrusts what is kept.
@@ -63,9 +72,9 @@ impl DecisionCache {
     }
 
     /// Keeps an outcome, unless it may change at any moment or came with errors.
-    pub(super) fn put(&self, key: Key, evaluation: &Arc<Evaluation>) {
+    pub(super) fn put(&self, key: Key, evaluation: &Arc<Evaluation>, now: Timestamp) {
         if !evaluation.momentary && evaluation.errors.is_empty() {
-            self.kept.insert(key, Arc::clone(evaluation));
+            self.kept.insert(key, Kept { from: now, evaluation: Arc::clone(evaluation) });
         }
     }
 }

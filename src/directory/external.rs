@@ -63,7 +63,7 @@ impl ExternalIds {
     }
 
     fn hash(&self, place: usize, id: &str) -> Hashed {
-        self.index.hash(KeyKind::Name, &format!("{place} {id}"))
+        self.index.hash(KeyKind::Name, format!("{place} {id}"))
     }
 }
 

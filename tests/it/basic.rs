@@ -219,7 +219,10 @@ fn connections_that_synchronise_passwords_set_them() {
     let path = format!("Users/{}", scene.jdoe);
     let patched = scene.patch(&json!([{"op": "replace", "path": "password", "value": "by patch"}]));
     assert!(patched.get("password").is_none());
-    assert!(patched[USER_EXTENSION]["passwordChangedAt"].is_string(), "{patched}");
+    // When it was set is a read-only fact, told to those who ask for it.
+    let asked = format!("{path}?attributes={USER_EXTENSION}:passwordChangedAt");
+    let told = scene.scim.call("GET", &asked, &Value::Null).expect(&[200]).json();
+    assert!(told[USER_EXTENSION]["passwordChangedAt"].is_string(), "{told}");
     assert_eq!(scene.reason("jdoe", "by patch"), "permit");
     scene.patch(&json!([{"op": "replace", "value": {"password": "without path"}}]));
     assert_eq!(

@@ -3,7 +3,8 @@
 //! One thread changes people, groups, accounts and passwords, swaps the policies and turns the clock, also onto the very
 //! moment at which a password is too old. Several ask: some on the present state, some slowly, on a state that they
 //! took hold of before many changes landed and others kept newer outcomes. Each answer names the revision and the
-//! bundle that it rests on, so there is exactly one right answer (two, where the clock was turned meanwhile).
+//! bundle that it rests on, so there is exactly one right answer (two, where the clock was turned meanwhile). Some are
+//! asked through the gate, new ones and old ones again, since it keeps whole answers.
 //! `CEDARGATE_TRUTH_QUESTIONS=1000000` makes it the long run; `CEDARGATE_TEST_SEED` repeats one.
 
 mod world;
@@ -18,6 +19,9 @@ use cedargate::directory::Directory;
 use cedargate::domain::{
     AccessMethods, AdministrationLevel, Asked, Channel, ContextValue, Decision, Question, Revision, Subject, Timestamp,
 };
+use cedargate::gate::Gate;
+use cedargate::gate::credentials::GateConfig;
+use cedargate::http::{Handling, Method, Reply, Request, RouteTable};
 use cedargate::policy::{AccountFacts, Asker, Bundle, Facts, Live, PrincipalFacts, ResourceFacts, Source};
 use cedargate::telemetry::Metrics;
 use cedargate::token::Verifier;
@@ -27,7 +31,8 @@ use crate::revocation::questions::hopeful;
 use crate::support::{Dice, copy_folder, report, test_seed};
 use world::{DAY, ORGANIZATION, State, States, begin, change, groups_of, id_of, person_id};
 
-const QUESTIONS: usize = 50_000;
+/// In `tests/run`; a build that is not optimised takes ten times as long for each.
+const QUESTIONS: usize = if cfg!(debug_assertions) { 5_000 } else { 50_000 };
 const ASKERS: usize = 3;
 /// Questions for one change of the world.
 const QUESTIONS_A_CHANGE: usize = 8;
@@ -36,11 +41,14 @@ const LONGEST_BEHIND: usize = 40;
 /// One answer in so many is also compared with a fresh one, and with plain Cedar's.
 const COMPARED: usize = 8;
 const BEGIN: Timestamp = Timestamp(1_800_000_000_000);
+/// Questions that an asker remembers to ask again.
+const EARLIER: usize = 64;
 /// Whom the second bundle forbids everything.
 const CLOSED: &str = "p3";
 
 struct House {
-    authz: Authz,
+    authz: Arc<Authz>,
+    gate: RouteTable,
     directory: Arc<Directory>,
     live: Arc<Live>,
     bundles: [Arc<Bundle>; 2],
@@ -62,6 +70,7 @@ struct Tally {
     slow: AtomicUsize,
     fresh: AtomicUsize,
     plain: AtomicUsize,
+    through_gate: AtomicUsize,
     by_second: AtomicUsize,
     passwords: AtomicUsize,
 }
@@ -89,10 +98,13 @@ impl House {
         let config = AuthzConfig { self_check_every: 0, ..AuthzConfig::default() };
         let metrics = Arc::new(Metrics::new(&[]));
         let authz = Authz::new(&config, Arc::clone(&directory), Arc::clone(&live), verifier, &sources, metrics);
+        let authz = Arc::new(authz);
+        let gate = Arc::new(Gate::new(Arc::clone(&authz), GateConfig::default())).routes().build().unwrap();
         let (state, changes) = begin(dice, BEGIN);
         directory.apply(Revision { epoch: 1, number: 1 }, &changes);
         Self {
             authz,
+            gate,
             directory,
             live,
             bundles,
@@ -149,6 +161,8 @@ impl House {
     }
 
     fn ask(&self, dice: &mut Dice, tally: &Tally, questions: usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut earlier: Vec<Ask> = Vec::new();
         while self.asked.load(Ordering::SeqCst) < questions && !self.failed.load(Ordering::SeqCst) {
             let least = self.applied.load(Ordering::SeqCst);
             let view = self.authz.view();
@@ -165,6 +179,16 @@ impl House {
                 let ask = hopeful(dice, &state.world, who);
                 let compared = dice.one_in(COMPARED);
                 self.judge(&view, &ask, least, compared, tally);
+                if dice.one_in(3) {
+                    // Twice this one, and one of long ago: what was kept of them must be no other answer.
+                    for ask in [&ask, &ask].into_iter().chain(earlier.get(dice.below(EARLIER))) {
+                        self.through_gate(ask, &runtime, tally);
+                    }
+                    if earlier.len() == EARLIER {
+                        earlier.swap_remove(dice.below(EARLIER));
+                    }
+                    earlier.push(ask);
+                }
                 tally.slow.fetch_add(usize::from(is_slow), Ordering::SeqCst);
                 self.asked.fetch_add(1, Ordering::SeqCst);
             }
@@ -177,6 +201,37 @@ impl House {
         while self.applied.load(Ordering::SeqCst) < revision && !self.failed.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
+    }
+
+    /// Asks by `POST /v1/authorize`, as a gateway does.
+    fn through_gate(&self, ask: &Ask, runtime: &tokio::runtime::Runtime, tally: &Tally) {
+        let mut request = Request::new(Method::POST, "/v1/authorize");
+        request.body = crate::support::question(ask).to_string().into();
+        let least = self.applied.load(Ordering::SeqCst);
+        let from = self.moment();
+        let response = match self.gate.find(&request.method, &request.path).ok().unwrap().handling {
+            Handling::Now(handler) => handler(request),
+            Handling::Here(handler) => match handler(request) {
+                Reply::Now(response) => response,
+                Reply::Later(answer) => runtime.block_on(answer),
+            },
+            Handling::Later(handler) => runtime.block_on(handler(request)),
+            Handling::Stream(_) => panic!("a question is read whole"),
+        };
+        let moments = self.moments_between(from, self.moment());
+        let body: serde_json::Value = serde_json::from_slice(response.into_body().whole().unwrap()).unwrap();
+        let answer = crate::support::Answer::read(&body);
+        let revision: u64 = answer.revision.split_once('-').unwrap().1.parse().unwrap();
+        assert!(revision >= least, "an answer older than its question: {body}");
+        let (state, second) = (self.states.get(revision), body["bundle"] == **self.bundles[1].id());
+        let expected: Vec<Expected> = moments.iter().map(|now| right(&state, ask, *now, second)).collect();
+        assert!(
+            expected.iter().any(|expected| expected.agrees(answer.permit, &answer.reason)),
+            "through the gate: {ask:?}\n    got {body}\n    wanted {expected:?}\n    {:?}\n    password {:?} at {moments:?}",
+            state.world.people.get(&ask.who),
+            state.passwords.get(&ask.who),
+        );
+        tally.through_gate.fetch_add(1, Ordering::SeqCst);
     }
 
     fn judge(&self, view: &View<'_>, ask: &Ask, least: u64, compared: bool, tally: &Tally) {
@@ -352,7 +407,7 @@ fn kept_is_fresh_is_plain_cedar_is_the_model() {
     let (asked, changes) = (count(&house.asked), house.states.newest().0);
     report(&format!(
         "seed {seed}: {asked} questions, {changes} changes, {} moments; {} permitted, {} passwords expired, {} on a state \
-         that had passed, {} by the second bundle; {} compared with a fresh answer, {} with plain Cedar",
+         that had passed, {} by the second bundle; {} compared with a fresh answer, {} with plain Cedar; {} more through the gate",
         house.moment() + 1,
         count(&tally.permits),
         count(&tally.passwords),
@@ -360,6 +415,7 @@ fn kept_is_fresh_is_plain_cedar_is_the_model() {
         count(&tally.by_second),
         count(&tally.fresh),
         count(&tally.plain),
+        count(&tally.through_gate),
     ));
     let share = count(&tally.permits) * 100 / asked.max(1);
     assert!((10..90).contains(&share), "{share} % permitted: the questions test too little");
@@ -367,6 +423,7 @@ fn kept_is_fresh_is_plain_cedar_is_the_model() {
         ("on a passed state", &tally.slow, asked / 20),
         ("by the second bundle", &tally.by_second, asked / 20),
         ("compared with a fresh answer", &tally.fresh, asked / 40),
+        ("asked through the gate", &tally.through_gate, asked / 4),
         ("compared with plain Cedar", &tally.plain, asked / 200),
         ("with an expired password", &tally.passwords, asked / 500),
     ] {

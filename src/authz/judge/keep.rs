@@ -71,7 +71,7 @@ impl Inputs<'_> {
         };
         match place {
             Ok(KeptUnder::Row(row)) => self.view.authz.rows.put(row, evaluation),
-            Ok(KeptUnder::Key(key)) => self.view.authz.cache.put(key, evaluation),
+            Ok(KeptUnder::Key(key)) => self.view.authz.cache.put(key, evaluation, self.now),
             Err(_) => {}
         }
         self.view.lap(Stage::Cache);

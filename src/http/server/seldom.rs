@@ -100,9 +100,9 @@ mod tests {
                     std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut seldom).poll(context).is_pending()));
                 assert!(once.await);
             }
-            seldom
+            Some(seldom)
         });
-        let seldom = seldom.await.unwrap();
+        let seldom = seldom.await.unwrap().unwrap();
         assert_eq!(polls.load(Ordering::SeqCst), 1);
         let waiting = tokio::spawn(seldom);
         tokio::task::yield_now().await;
