@@ -41,17 +41,24 @@ impl View<'_> {
             return Err(Failure::NotFresh { have, want });
         }
         let now = self.now();
+        // The self-check cannot make these again; it waits for the next decision and not for ever.
+        let early = |denial, found: Option<&Found<'_>>| {
+            if !self.aside {
+                self.authz.self_check.picks();
+            }
+            self.deny(denial, found, now)
+        };
         let found = match find(&self.serving.bundle, &question.asked, self.authz.strict_hosts) {
             Ok(found) => found,
-            Err(denial) => return Ok((self.deny(denial, None, now), None)),
+            Err(denial) => return Ok((early(denial, None), None)),
         };
         let who = match self.who(question.subject, found.action, now) {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
-            Err(denial) => return Ok((self.deny(denial, Some(&found), now), None)),
+            Err(denial) => return Ok((early(denial, Some(&found)), None)),
         };
         if let Some(denial) = who.person().and_then(standing) {
-            return Ok((self.deny(denial, Some(&found), now), who.person()));
+            return Ok((early(denial, Some(&found)), who.person()));
         }
         let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
         let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
@@ -239,7 +246,8 @@ impl Inputs<'_> {
             return Ok(self.decision(&outcome, "Account", "".into(), false));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
-        Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), self.now))
+        let until = if outcome.momentary || !outcome.errors.is_empty() { Some(self.now) } else { outcome.until };
+        Ok(Decision { until, ..self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), self.now) })
     }
 
     /// An endpoint without an account in its path, asked about one: what is forbidden on the organization is
@@ -280,7 +288,7 @@ impl Inputs<'_> {
             best = self.on_any_account(known, best)?;
         }
         let evaluation = Arc::new(best);
-        match (self.row, key) {
+        match (self.row.filter(|_| self.view.trusts()), key.filter(|_| self.view.trusts())) {
             (Some(row), _) => self.view.authz.rows.put(row, &evaluation),
             (None, Some(key)) => self.view.authz.cache.put(key, &evaluation, self.now),
             (None, None) => {}
@@ -338,7 +346,9 @@ impl Inputs<'_> {
     ) -> Result<(Arc<Evaluation>, bool), Failure> {
         if let Some(row) = self.row {
             let evaluation = Arc::new(self.ask(resource)?);
-            self.view.authz.rows.put(row, &evaluation);
+            if self.view.trusts() {
+                self.view.authz.rows.put(row, &evaluation);
+            }
             return Ok((evaluation, false));
         }
         let key = key.and_then(|key| self.key(key));
@@ -346,7 +356,7 @@ impl Inputs<'_> {
             return Ok((kept, true));
         }
         let evaluation = Arc::new(self.ask(resource)?);
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| self.view.trusts()) {
             self.view.authz.cache.put(key, &evaluation, self.now);
         }
         Ok((evaluation, false))
