@@ -108,6 +108,12 @@ pub struct Basis {
 }
 
 impl Basis {
+    /// Of a decision; `doubts` are those from before it was made ([`Authz::doubts`]).
+    pub fn of(decision: &Decision, doubts: u64) -> Self {
+        let Decision { revision, at, until, reason, .. } = *decision;
+        Self { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts }
+    }
+
     /// The decision's reason.
     pub const fn reason(&self) -> Reason {
         self.reason
@@ -160,6 +166,8 @@ pub struct View<'a> {
     at: Option<Timestamp>,
     /// What measures the decision, where one does.
     laps: Option<&'a Laps>,
+    /// How often the caches had been dropped when the view was made.
+    doubts: u64,
 }
 
 impl Authz {
@@ -230,6 +238,7 @@ impl Authz {
             plainly: false,
             at: None,
             laps: None,
+            doubts: self.self_check.doubts(),
         }
     }
 
@@ -262,10 +271,9 @@ impl Authz {
         self.ids.next(self.clock.now().0)
     }
 
-    /// What a decision of this moment rests on.
-    pub fn basis(&self, decision: &Decision) -> Basis {
-        let Decision { revision, at, until, reason, .. } = *decision;
-        Basis { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts: self.self_check.doubts() }
+    /// How often everything that was kept has been dropped, because it was found wrong.
+    pub fn doubts(&self) -> u64 {
+        self.self_check.doubts()
     }
 
     /// An answer that was kept differs from one made anew on the same state: an alarm, and every cache is dropped.
@@ -327,6 +335,11 @@ impl View<'_> {
     /// where the part before ended.
     pub fn directory(&self, after: Option<Number>, limit: usize) -> (Vec<Change>, Option<Number>) {
         self.snapshot.changes(after, limit)
+    }
+
+    /// Whether what this view finds out may be kept: nothing was found wrong since it was made.
+    fn trusts(&self) -> bool {
+        self.doubts == self.authz.self_check.doubts()
     }
 
     /// The moment of this view's decisions.
@@ -404,14 +417,12 @@ impl Ids {
         Self { node, counter: AtomicU64::new(0) }
     }
 
-    /// A UUID version 7 whose random part is counter and node.
+    /// A UUID version 7 whose random part is node and counter. The counter stands where neither version nor variant are
+    /// written over it.
     fn next(&self, milliseconds: i64) -> DecisionId {
         let count = self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let mut bytes = [0; 10];
-        let low = count.get(4..).unwrap_or(&[]).iter().chain(&self.node);
-        for (to, from) in bytes.iter_mut().zip(low) {
-            *to = *from;
-        }
+        let ([.., c0, c1, c2, c3], [n0, n1, n2, n3, n4, n5]) = (count, self.node);
+        let bytes = [n0, n1, n2, c0, c1, c2, c3, n3, n4, n5];
         let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid().into()
     }

@@ -56,21 +56,28 @@ impl View<'_> {
             return Err(Failure::NotFresh { have, want });
         }
         let now = self.now();
+        // The self-check cannot make these again; it waits for the next decision and not for ever.
+        let early = |denial, found: Option<&Found<'_>>| {
+            if !self.aside {
+                self.authz.self_check.picks();
+            }
+            self.deny(denial, found, now)
+        };
         let found = find(&self.serving.bundle, &question.asked, self.authz.strict_hosts);
         self.lap(Stage::Route);
         let found = match found {
             Ok(found) => found,
-            Err(denial) => return Ok((self.deny(denial, None, now), None)),
+            Err(denial) => return Ok((early(denial, None), None)),
         };
         let who = self.who(question.subject, found.action, now);
         self.lap(Stage::Principal);
         let who = match who {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
-            Err(denial) => return Ok((self.deny(denial, Some(&found), now), None)),
+            Err(denial) => return Ok((early(denial, Some(&found)), None)),
         };
         if let Some(denial) = who.person().and_then(standing) {
-            return Ok((self.deny(denial, Some(&found), now), who.person()));
+            return Ok((early(denial, Some(&found)), who.person()));
         }
         let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
         let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
@@ -260,7 +267,8 @@ impl Inputs<'_> {
             return Ok(self.decision(&outcome, "Account", "".into(), Some(missed)));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
-        Ok(self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), self.now))
+        let until = if outcome.momentary || !outcome.errors.is_empty() { Some(self.now) } else { outcome.until };
+        Ok(Decision { until, ..self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), self.now) })
     }
 
     /// An endpoint without an account in its path, asked about one: what is forbidden on the organization is

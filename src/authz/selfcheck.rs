@@ -173,7 +173,8 @@ impl Sample {
 
     fn view<'a>(&self, authz: &'a Authz, plainly: bool) -> View<'a> {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        View { authz, snapshot, serving, aside: true, observer: None, plainly, at: Some(self.now), laps: None }
+        let doubts = authz.self_check.doubts();
+        View { authz, snapshot, serving, aside: true, observer: None, plainly, at: Some(self.now), laps: None, doubts }
     }
 }
 
@@ -222,9 +223,8 @@ impl Authz {
         if agrees(&kept) {
             return true;
         }
-        self.distrust_caches();
         let action = sample.decision.action.as_deref().unwrap_or_default();
-        // Made anew: what then still differs is the index, and no longer a cache.
+        // Made anew and kept by nobody: what then still differs is the index, and no longer a cache.
         let by_index = sample.ask(&sample.view(self, false));
         let index = !agrees(&by_index);
         if index {
@@ -233,6 +233,8 @@ impl Authz {
                 action.distrust_index();
             }
         }
+        // Last, so that nothing is kept any more that comes of what is distrusted.
+        self.distrust_caches();
         let (ours, theirs) =
             (format!("{:?}", sample.decision.reason), plain.map(|plain| format!("{:?}", plain.reason)));
         let dropped =

@@ -17,7 +17,7 @@ use super::answers::{Kept, Place};
 use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
-use crate::authz::View;
+use crate::authz::{Basis, View};
 use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Reason, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 use crate::telemetry::{Laps, Stage};
@@ -181,9 +181,10 @@ async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<R
     let defaults = Defaults { channel: Some(manner.channel.name()), ..Defaults::default() };
     let question = question(&body, &defaults, &context)?;
     lap(laps, Stage::Parse);
+    let doubts = gate.authz.doubts();
     let decision = gate.decide(&question, &request.peer, laps).await.map_err(|failure| refuse(&failure))?;
     let text = before_id(&decision)?;
-    keep(gate, place, before.as_deref(), &question, &decision, &text);
+    keep(gate, place, before.as_deref(), &question, (&decision, doubts), &text);
     Ok(respond_with(gate, decision.reason, text, laps))
 }
 
@@ -210,11 +211,11 @@ fn keep(
     place: Option<Place<'_>>,
     before: Option<&Kept>,
     question: &Question<'_>,
-    decision: &Decision,
+    (decision, doubts): (&Decision, u64),
     text: &[u8],
 ) {
     let (Some(place), Subject::User(_) | Subject::Id(_)) = (place, question.subject) else { return };
-    let basis = gate.authz.basis(decision);
+    let basis = Basis::of(decision, doubts);
     if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && *kept.text != *text) {
         gate.authz.distrust_answers(decision.action.as_deref());
     }
@@ -267,9 +268,11 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
         let own = members(body.context)?;
         let context = context(own.as_ref(), defaults.context);
         let question = question(body, &defaults, &context)?;
+        let doubts = gate.authz.doubts();
         let decision = view.decide_sampled(&question).map_err(|failure| refuse(&failure))?;
         let text = before_id(&decision)?;
-        keep(gate, place, None, &question, &decision, &text);
+        let before = place.and_then(|place| gate.answers.find(&place));
+        keep(gate, place, before.as_deref(), &question, (&decision, doubts), &text);
         Ok(text)
     };
     let mut out = Vec::with_capacity(64 + items.len() * USUAL_ANSWER);

@@ -103,6 +103,7 @@ impl Bound {
             () = listener.admission.watch(queue_delay, &listener.metrics) => {}
             () = shutdown => {}
         }
+        listener.admission.rest();
         // The loop is gone, and with it the listening socket: who comes now is refused by the machine.
         drop(file);
         phase.send_replace(Phase::Draining);

@@ -40,6 +40,9 @@ struct Done {
     error: Option<Value>,
 }
 
+/// The entity tag of a record that was just made.
+const FIRST_VERSION: &str = "W/\"1\"";
+
 impl Scim {
     /// POST /Bulk
     pub(super) async fn bulk(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
@@ -121,7 +124,13 @@ impl Scim {
             rest.extend(outcome.id().map(|id| (index, id.to_owned(), taken)));
             put(done, index, outcome);
         }
-        let made: Vec<(usize, String)> = rest.iter().map(|(index, id, _)| (*index, id.clone())).collect();
+        // A create may have linked to somebody who was there before: what was not made here is not taken away.
+        let is_new = |index: usize| {
+            let version = done.get(index).and_then(Option::as_ref).and_then(|done| done.version.as_deref());
+            version == Some(FIRST_VERSION)
+        };
+        let (made, linked): (Vec<_>, Vec<_>) =
+            rest.iter().map(|(index, id, _)| (*index, id.clone())).partition(|(index, _)| is_new(*index));
         for (index, id, taken) in rest {
             if failed || taken.is_empty() {
                 continue;
@@ -151,8 +160,14 @@ impl Scim {
         }
         for index in members {
             if done.get(index).and_then(Option::as_ref).is_none_or(|done| done.error.is_none()) {
-                let detail = "another operation of the ring of references that this one is in failed, so that none of \
-                              them happened; correct that one, and send all of them again";
+                let detail = if linked.iter().any(|(one, _)| *one == index) {
+                    "another operation of the ring of references that this one is in failed; this one linked to a record \
+                     that was there before, which stands as it is now, without these references: correct the other, and \
+                     send all of them again"
+                } else {
+                    "another operation of the ring of references that this one is in failed, so that none of them \
+                     happened; correct that one, and send all of them again"
+                };
                 put(done, index, Done::failed(&ScimError::conflict(detail), None));
             }
         }

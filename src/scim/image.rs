@@ -114,7 +114,9 @@ pub(super) fn user_rights(
     rights.read_roles(document.get("roles"), limits, before);
     rights.claims.accounts =
         rights.read_accounts(own_accounts(document, USER_EXTENSION), limits, &before.accounts, accounts);
-    rights.read_entitlements(document, limits, &before.entitlements, accounts);
+    // Records of before entitlements had claims of their own hold theirs among the accounts.
+    let entitled = if before.entitlements.is_empty() { &before.accounts } else { &before.entitlements };
+    rights.read_entitlements(document, limits, entitled, accounts);
     rights
 }
 
