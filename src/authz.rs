@@ -32,7 +32,7 @@ use crate::clock::{Clock, Sources};
 use crate::directory::{Directory, Snapshot};
 use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject, Timestamp};
 use crate::policy::{ContextFault, Live, Serving};
-use crate::telemetry::{CacheUse, Metrics};
+use crate::telemetry::{CacheUse, Laps, Metrics, Stage};
 use crate::token::{Basic, Holder, NewerKeys, Passwords, Verifier};
 use cache::DecisionCache;
 use rows::{Lenses, Rows};
@@ -151,6 +151,7 @@ pub struct Authz {
 }
 
 /// One state of the world, kept for one or many questions.
+#[derive(Clone)]
 pub struct View<'a> {
     authz: &'a Authz,
     snapshot: Arc<Snapshot>,
@@ -165,6 +166,8 @@ pub struct View<'a> {
     at: Option<Timestamp>,
     /// How often the caches had been dropped when the view was made.
     doubts: u64,
+    /// What measures the decision, where one does.
+    laps: Option<&'a Laps>,
 }
 
 impl Authz {
@@ -235,17 +238,13 @@ impl Authz {
             plainly: false,
             at: None,
             doubts: self.self_check.doubts(),
+            laps: None,
         }
     }
 
     /// Answers one question on the present state.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         self.view().decide(question)
-    }
-
-    /// As [`Self::decide`], with the person who was judged. See [`View::decide_naming`].
-    pub fn decide_naming(&self, question: &Question<'_>) -> Result<(Decision, Option<PersonName>), Failure> {
-        self.view().decide_naming(question)
     }
 
     /// Something to wait for before a question about this subject is asked once more: the keys of its token's issuer
@@ -255,6 +254,16 @@ impl Authz {
             Subject::Authorization(header) => self.verifier.newer_keys(header, self.clock.now()),
             Subject::User(_) | Subject::Id(_) | Subject::Claims(_) | Subject::Principal(_) | Subject::Entity(_) => None,
         }
+    }
+
+    /// Measures a decision, where it is one to measure ([`Metrics::sample`]).
+    pub fn sample(&self) -> Option<Laps> {
+        self.metrics.sample()
+    }
+
+    /// Adds what [`Self::sample`] had measured to the sums.
+    pub fn measured(&self, laps: &Laps) {
+        self.metrics.measured(laps);
     }
 
     /// A new id for a decision: sorts by time, unique in the fleet.
@@ -293,12 +302,18 @@ impl Authz {
     }
 }
 
+impl<'a> View<'a> {
+    /// The same state of the world, with its decisions measured.
+    #[must_use]
+    pub fn timed(self, laps: Option<&'a Laps>) -> Self {
+        Self { laps, ..self }
+    }
+}
+
 impl View<'_> {
     /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
     fn aside(&self) -> Self {
-        let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
-        let (plainly, at, doubts) = (self.plainly, self.at, self.doubts);
-        Self { authz: self.authz, snapshot, serving, aside: true, observer: None, plainly, at, doubts }
+        Self { aside: true, observer: None, laps: None, ..self.clone() }
     }
 
     /// As [`Self::aside`], with somebody who looks on.
@@ -352,6 +367,16 @@ impl View<'_> {
     fn count(&self, reason: Reason, cache: CacheUse) {
         if !self.aside {
             self.authz.metrics.decision(reason, cache);
+        }
+        if let Some(laps) = self.laps {
+            laps.found(cache);
+        }
+    }
+
+    /// The time since the last lap belongs to this stage.
+    fn lap(&self, stage: Stage) {
+        if let Some(laps) = self.laps {
+            laps.lap(stage);
         }
     }
 

@@ -24,8 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::{Authz, Failure};
-use crate::domain::{Decision, Question, Reason, Revision};
+use crate::domain::{Decision, Question, Reason, Revision, Subject};
 use crate::http::{Handling, Method, Peer, Refusal, Reply, Request, Response, Router, here};
+use crate::telemetry::{Laps, Stage};
 use answer::{Judged, verdict_name};
 use answers::Answers;
 use credentials::{Dialect, GateConfig, Manner};
@@ -80,10 +81,10 @@ impl Gate {
     fn authorize(self: &Arc<Self>) -> Handling {
         let gate = Arc::clone(self);
         here(move |request| match native::again(&gate, &request) {
-            Some(response) => Reply::Now(response),
-            None => {
+            Ok(response) => Reply::Now(response),
+            Err(laps) => {
                 let gate = Arc::clone(&gate);
-                Reply::Later(Box::pin(async move { native::authorize(&gate, &request).await }))
+                Reply::Later(Box::pin(async move { native::authorize(&gate, &request, laps.as_ref()).await }))
             }
         })
     }
@@ -98,33 +99,42 @@ impl Gate {
 
     /// Decides, waiting a little for a revision, for a password that has to be compared, or for an issuer's keys that
     /// are still on their way.
-    async fn decide(&self, question: &Question<'_>, peer: &Peer) -> Result<Decision, Failure> {
-        self.ask(question, peer, || self.authz.decide(question), |decision| decision.reason).await
+    async fn decide(&self, question: &Question<'_>, peer: &Peer, laps: Option<&Laps>) -> Result<Decision, Failure> {
+        let decide = || self.authz.view().timed(laps).decide(question);
+        self.ask(question, peer, laps, decide, |decision| decision.reason).await
     }
 
     async fn ask<T>(
         &self,
         question: &Question<'_>,
         peer: &Peer,
+        laps: Option<&Laps>,
         decide: impl Fn() -> Result<T, Failure>,
         reason: fn(&T) -> Reason,
     ) -> Result<T, Failure> {
-        self.catch_up(question.least_revision).await;
-        self.authz.prepare(&question.subject, peer.address.map(|address| address.ip())).await;
+        let lap = |stage| laps.into_iter().for_each(|laps| laps.lap(stage));
+        if let Some(wanted) = question.least_revision {
+            self.catch_up(wanted).await;
+            lap(Stage::Wait);
+        }
+        if matches!(question.subject, Subject::Authorization(_)) {
+            self.authz.prepare(&question.subject, peer.address.map(|address| address.ip())).await;
+            lap(Stage::Token);
+        }
         let mut decided = decide();
         // Once for a fetch that was under way, which may have begun too early, and once for one of its own.
         for _ in 0..2 {
             let refused = decided.as_ref().is_ok_and(|decided| reason(decided) == Reason::Unauthenticated);
             let Some(newer) = refused.then(|| self.authz.newer_keys(&question.subject)).flatten() else { break };
             newer.await;
+            lap(Stage::Token);
             decided = decide();
         }
         decided
     }
 
     /// Waits a little for a revision that is still on its way.
-    async fn catch_up(&self, wanted: Option<Revision>) {
-        let Some(wanted) = wanted else { return };
+    async fn catch_up(&self, wanted: Revision) {
         let mut waited = Duration::ZERO;
         while waited < FRESHNESS_WAIT {
             let have = self.authz.revision();
@@ -145,8 +155,12 @@ impl Gate {
         peer: &Peer,
     ) -> Result<Judged, Refusal> {
         let question = original.question(manner.channel);
-        let decide = || self.authz.decide_naming(&question);
-        let decided = self.ask(&question, peer, decide, |(decision, _)| decision.reason).await;
+        let laps = self.authz.sample();
+        let decide = || self.authz.view().timed(laps.as_ref()).decide_naming(&question);
+        let decided = self.ask(&question, peer, laps.as_ref(), decide, |(decision, _)| decision.reason).await;
+        if let Some(laps) = &laps {
+            self.authz.measured(laps);
+        }
         let (decision, person) = decided.map_err(|failure| refuse(&failure))?;
         let challenge = answer::challenge(manner, self.authz.schemes());
         let judged = Judged { decision, id: self.authz.decision_id(), person, challenge };

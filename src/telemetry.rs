@@ -7,12 +7,14 @@
 pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod stages;
 
 use std::time::{Duration, Instant};
 
 pub use health::{Health, Readiness};
 pub use log::{LogConfig, LogFormat, LogGuard};
-pub use metrics::{CacheUse, ListenerMetrics, Metrics};
+pub use metrics::{CacheUse, ListenerMetrics, Metrics, Miss};
+pub use stages::{Laps, Stage};
 
 /// Measures how long something takes, on the monotonic clock. The only place that asks for it.
 #[derive(Clone, Copy, Debug)]

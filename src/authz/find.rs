@@ -8,6 +8,7 @@ use super::View;
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
+use crate::telemetry::Stage;
 use crate::token::{Basic, CredentialFault, Identity, Issued, NamedBy};
 
 /// What the question is about, found in the catalogue.
@@ -171,15 +172,17 @@ impl View<'_> {
     /// Whom a credential names, once it is verified.
     fn identity(&self, subject: Subject<'_>, now: Timestamp) -> Result<Identity, CredentialFault> {
         let verifier = &self.authz.verifier;
-        match subject {
+        let named = match subject {
             Subject::Authorization(header) => match Basic::read(header) {
-                Some(basic) => self.by_password(&basic?, now),
+                Some(basic) => basic.and_then(|basic| self.by_password(&basic, now)),
                 None => verifier.verify(header, now),
             },
             Subject::Claims(claims) => verifier.identify(claims, now),
             Subject::Principal(name) => verifier.identify_principal(name),
             Subject::User(_) | Subject::Id(_) | Subject::Entity(_) => Err(CredentialFault::NotBearer),
-        }
+        };
+        self.lap(Stage::Token);
+        named
     }
 
     fn by_password(&self, basic: &Basic, now: Timestamp) -> Result<Identity, CredentialFault> {

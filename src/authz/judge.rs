@@ -1,9 +1,11 @@
 //! A question to a decision, check by check in the order of the reasons.
 
+mod keep;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::cache::{Key, ResourceKey, Stamped};
+use super::cache::{ResourceKey, Stamped};
 use super::explain::Evaluated;
 use super::facts::{self, Known};
 use super::find::{Denied, Found, Who, denied, find};
@@ -12,17 +14,30 @@ use super::{Failure, PersonName, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
 use crate::policy::{AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Target};
-use crate::telemetry::CacheUse;
+use crate::telemetry::{CacheUse, Miss, Stage};
+use keep::never_kept;
 
 /// How many different accounts an endpoint without an account in its path is tried on; more deny.
 const MOST_ACCOUNTS: usize = 256;
-/// Questions with a longer context are evaluated each time, so that the cache's size is bounded in bytes, too.
-const LONGEST_KEY: usize = 1024;
 
 impl View<'_> {
     /// Answers one question on this state of the world.
+    ///
+    /// # Errors
+    /// No decision could be made: not fresh enough, a context of a wrong type, something that must not happen.
     pub fn decide(&self, question: &Question<'_>) -> Result<Decision, Failure> {
         self.judge(question).map(|(decision, _)| decision)
+    }
+
+    /// As [`Self::decide`], with its stages measured where it is one to measure.
+    ///
+    /// # Errors
+    /// As [`Self::decide`].
+    pub fn decide_sampled(&self, question: &Question<'_>) -> Result<Decision, Failure> {
+        let Some(laps) = self.authz.sample() else { return self.decide(question) };
+        let decided = self.clone().timed(Some(&laps)).decide(question);
+        self.authz.measured(&laps);
+        decided
     }
 
     /// As [`Self::decide`], with the person whom the decision judged. Nobody where anybody may ask: who they are was
@@ -48,11 +63,15 @@ impl View<'_> {
             }
             self.deny(denial, found, now)
         };
-        let found = match find(&self.serving.bundle, &question.asked, self.authz.strict_hosts) {
+        let found = find(&self.serving.bundle, &question.asked, self.authz.strict_hosts);
+        self.lap(Stage::Route);
+        let found = match found {
             Ok(found) => found,
             Err(denial) => return Ok((early(denial, None), None)),
         };
-        let who = match self.who(question.subject, found.action, now) {
+        let who = self.who(question.subject, found.action, now);
+        self.lap(Stage::Principal);
+        let who = match who {
             Ok(who) => who,
             Err(_) if found.action.anonymous => Who::Nobody,
             Err(denial) => return Ok((early(denial, Some(&found)), None)),
@@ -62,6 +81,7 @@ impl View<'_> {
         }
         let row = who.person().and_then(|person| self.row_of(question, &found, person, now));
         let kept = row.as_ref().and_then(|row| Some((row, self.authz.rows.get(&row.key)?)));
+        self.lap(Stage::Cache);
         let decision = match kept {
             Some((row, kept)) => {
                 let (kind, id) = (row.kind, Arc::clone(row.id));
@@ -243,7 +263,8 @@ impl Inputs<'_> {
     fn without_account(&self) -> Result<Decision, Failure> {
         let outcome = self.ask(ResourceFacts::Account(facts::unknown_account("")))?;
         if outcome.reason < Reason::AccountRequired {
-            return Ok(self.decision(&outcome, "Account", "".into(), false));
+            let missed = never_kept(&outcome).unwrap_or(Miss::Unkeyed);
+            return Ok(self.decision(&outcome, "Account", "".into(), Some(missed)));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
         let until = if outcome.momentary || !outcome.errors.is_empty() { Some(self.now) } else { outcome.until };
@@ -258,9 +279,9 @@ impl Inputs<'_> {
         let key = ResourceKey::Organization(Stamped { number: known.person.organization, stamp: 0 });
         let asked = id.unwrap_or(organization);
         let key = (asked == organization).then_some(key);
-        let (first, cached) = self.outcome(ResourceFacts::Organization(asked), key)?;
+        let (first, missed) = self.outcome(ResourceFacts::Organization(asked), key)?;
         if !first.reason.permits() && !first.policies.is_empty() || asked != organization {
-            return Ok(self.decision(&first, "Organization", asked.into(), cached));
+            return Ok(self.decision(&first, "Organization", asked.into(), missed));
         }
         self.on_account(account)
     }
@@ -278,9 +299,9 @@ impl Inputs<'_> {
         let name = name.map_or_else(|| organization.into(), Arc::clone);
         let stamp = known.accounts_stamp();
         let key = ResourceKey::Organization(Stamped { number: known.person.organization, stamp });
-        let key = if self.row.is_some() { None } else { self.key(key) };
-        if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
-            return Ok(self.decision(&kept, "Organization", name, true));
+        let key = self.place(Some(key));
+        if let Some(kept) = self.kept(&key) {
+            return Ok(self.decision(&kept, "Organization", name, None));
         }
         let mut best = self.ask(ResourceFacts::Organization(organization))?;
         // A forbid on the organization holds for every account of it; only a default deny goes on.
@@ -288,12 +309,8 @@ impl Inputs<'_> {
             best = self.on_any_account(known, best)?;
         }
         let evaluation = Arc::new(best);
-        match (self.row.filter(|_| self.view.trusts()), key.filter(|_| self.view.trusts())) {
-            (Some(row), _) => self.view.authz.rows.put(row, &evaluation),
-            (None, Some(key)) => self.view.authz.cache.put(key, &evaluation, self.now),
-            (None, None) => {}
-        }
-        Ok(self.decision(&evaluation, "Organization", name, false))
+        let missed = self.keep(key, &evaluation);
+        Ok(self.decision(&evaluation, "Organization", name, Some(missed)))
     }
 
     /// Permit if any granted account permits, else the nearest deny; of several that say the same, the first by its
@@ -335,31 +352,8 @@ impl Inputs<'_> {
     /// Evaluates on one resource, or finds what was evaluated before.
     fn on(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>, id: Arc<str>) -> Result<Decision, Failure> {
         let kind = resource.kind();
-        let (evaluation, cached) = self.outcome(resource, key)?;
-        Ok(self.decision(&evaluation, kind, id, cached))
-    }
-
-    fn outcome(
-        &self,
-        resource: ResourceFacts<'_>,
-        key: Option<ResourceKey>,
-    ) -> Result<(Arc<Evaluation>, bool), Failure> {
-        if let Some(row) = self.row {
-            let evaluation = Arc::new(self.ask(resource)?);
-            if self.view.trusts() {
-                self.view.authz.rows.put(row, &evaluation);
-            }
-            return Ok((evaluation, false));
-        }
-        let key = key.and_then(|key| self.key(key));
-        if let Some(kept) = key.as_ref().and_then(|key| self.view.authz.cache.get(key, self.now)) {
-            return Ok((kept, true));
-        }
-        let evaluation = Arc::new(self.ask(resource)?);
-        if let Some(key) = key.filter(|_| self.view.trusts()) {
-            self.view.authz.cache.put(key, &evaluation, self.now);
-        }
-        Ok((evaluation, false))
+        let (evaluation, missed) = self.outcome(resource, key)?;
+        Ok(self.decision(&evaluation, kind, id, missed))
     }
 
     /// Whether resource or named account belong to another organization than the person, or to nobody.
@@ -400,6 +394,7 @@ impl Inputs<'_> {
         } else {
             bundle.evaluate(action, &facts, &self.context)
         };
+        self.view.lap(Stage::Engine);
         match evaluation {
             Ok(mut evaluation) => {
                 if !evaluation.errors.is_empty() {
@@ -428,37 +423,11 @@ impl Inputs<'_> {
         }
     }
 
-    /// The key of an outcome; `None` where something that it reads has no number.
-    fn key(&self, resource: ResourceKey) -> Option<Key> {
-        if matches!(self.who, Who::Entity(_)) {
-            return None;
+    fn decision(&self, evaluation: &Evaluation, kind: &str, id: Arc<str>, missed: Option<Miss>) -> Decision {
+        if let (Some(miss), false) = (missed, self.view.aside) {
+            self.view.authz.metrics.cache_miss(miss);
         }
-        let account = match self.account {
-            None => None,
-            Some((_, account)) => account.map(|account| Stamped { number: account.number, stamp: account.revision }),
-        };
-        if self.view.aside || self.account.is_some() && account.is_none() {
-            return None;
-        }
-        // Of one unambiguous form: nested texts are escaped.
-        let context: Option<Box<str>> = (!self.context.is_empty()).then(|| format!("{:?}", self.context).into());
-        if context.as_ref().is_some_and(|context| context.len() > LONGEST_KEY) {
-            return None;
-        }
-        Some(Key {
-            generation: self.view.serving.generation,
-            action: self.found.index,
-            principal: (self.known.as_ref())
-                .map(|known| Stamped { number: known.person.number, stamp: known.rights.stamp }),
-            resource,
-            account,
-            dashboard: self.dashboard,
-            context,
-        })
-    }
-
-    fn decision(&self, evaluation: &Evaluation, kind: &str, id: Arc<str>, cached: bool) -> Decision {
-        let cache = if cached { CacheUse::Hit } else { CacheUse::Miss };
+        let cache = if missed.is_some() { CacheUse::Miss } else { CacheUse::Hit };
         self.view.decision(self.found, evaluation, kind, id, self.now, cache)
     }
 }

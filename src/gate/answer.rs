@@ -9,6 +9,7 @@ use crate::authz::{DecisionId, PersonName, Schemes};
 use crate::domain::{Decision, Reason, Verdict};
 use crate::http::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use crate::http::{Refusal, Response, StatusCode, respond};
+use crate::telemetry::Laps;
 
 /// `permit` or `deny`.
 pub const DECISION: &str = "cedargate-decision";
@@ -23,6 +24,9 @@ pub const USER_ID: &str = "cedargate-user-id";
 
 /// Every header of ours that a service may meet. A client's copies are set or removed.
 pub const OURS: [&str; 6] = [DECISION, DECISION_ID, REASON, USER, USER_ID, super::credentials::TOKEN_HEADER];
+
+/// Where a gateway asks for the times of an answer's stages, which it gets where it may ask for explanations.
+pub const TIMING: &str = "cedargate-timing";
 
 /// Headers by which clients ask a service for another method or path than the one that was judged. No gateway that
 /// asks us may pass them on.
@@ -150,6 +154,13 @@ pub fn decision_headers(headers: &mut HeaderMap, reason: Reason, id: &str) {
     headers.insert(reason_name, HeaderValue::from_static(reason.code()));
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(id_name, id);
+    }
+}
+
+/// The times of the stages (W3C Server Timing).
+pub fn write_timing(headers: &mut HeaderMap, laps: &Laps) {
+    if let Ok(value) = HeaderValue::try_from(laps.server_timing()) {
+        headers.insert(HeaderName::from_static("server-timing"), value);
     }
 }
 

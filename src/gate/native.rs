@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::answer::{decision_headers, verdict_name};
+use super::answer::{TIMING, decision_headers, verdict_name, write_timing};
 use super::answers::{Kept, Place};
-use super::credentials::Dialect;
+use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
 use crate::authz::{Basis, View};
 use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Reason, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
+use crate::telemetry::{Laps, Stage};
 use crate::token::Basic;
 
 /// The most questions in one batch.
@@ -131,47 +132,75 @@ struct Defaults<'a> {
     context: Option<&'a Members>,
 }
 
-/// The answer that was given to this very question on this very state of the world, where there is one.
-pub fn again(gate: &Gate, request: &Request) -> Option<Response> {
-    let manner = gate.admit(Dialect::Native, request).ok()?;
-    let kept = gate.answers.find(&gate.answers.place(&request.body, manner.channel)?)?;
-    if !kept.holds(&gate.authz.view()) {
-        return None;
-    }
+/// The answer that was given to this very question on this very state of the world; `Err` where there is none, with
+/// what measures the question from now on.
+pub fn again(gate: &Gate, request: &Request) -> Result<Response, Option<Laps>> {
+    let Ok(manner) = gate.admit(Dialect::Native, request) else { return Err(None) };
+    let laps = measure(gate, manner, request);
+    let place = gate.answers.place(&request.body, manner.channel);
+    let kept = place.and_then(|place| gate.answers.find(&place));
+    let kept = kept.filter(|kept| kept.holds(&gate.authz.view().timed(laps.as_ref())));
+    lap(laps.as_ref(), Stage::Cache);
+    let Some(kept) = kept else { return Err(laps) };
     let mut text = Vec::with_capacity(kept.text.len() + ID);
     text.extend_from_slice(&kept.text);
-    Some(respond_with(gate, kept.basis.reason(), text))
+    Ok(respond_with(gate, kept.basis.reason(), text, laps.as_ref()))
+}
+
+/// What measures a question: a gateway may ask for its times, else one now and then is measured.
+fn measure(gate: &Gate, manner: &Manner, request: &Request) -> Option<Laps> {
+    // Whoever may not learn why an answer is what it is may not learn from its times what others have asked.
+    if manner.explain && request.header(TIMING) == Some("1") {
+        return Some(Laps::asked());
+    }
+    gate.authz.sample()
+}
+
+fn lap(laps: Option<&Laps>, stage: Stage) {
+    if let Some(laps) = laps {
+        laps.lap(stage);
+    }
 }
 
 /// `POST /v1/authorize`, judged anew.
-pub async fn authorize(gate: &Gate, request: &Request) -> Response {
-    match answer(gate, request).await {
+pub async fn authorize(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Response {
+    match answer(gate, request, laps).await {
         Ok(response) => response,
         Err(refusal) => refusal.to_response(),
     }
 }
 
-async fn answer(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
+async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<Response, Refusal> {
     let manner = gate.admit(Dialect::Native, request)?;
     let place = gate.answers.place(&request.body, manner.channel);
     let before = place.and_then(|place| gate.answers.find(&place));
+    lap(laps, Stage::Cache);
     let body: QuestionBody<'_> = parse(&request.body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
     let defaults = Defaults { channel: Some(manner.channel.name()), ..Defaults::default() };
     let question = question(&body, &defaults, &context)?;
+    lap(laps, Stage::Parse);
     let doubts = gate.authz.doubts();
-    let decision = gate.decide(&question, &request.peer).await.map_err(|failure| refuse(&failure))?;
+    let decision = gate.decide(&question, &request.peer, laps).await.map_err(|failure| refuse(&failure))?;
     let text = before_id(&decision)?;
     keep(gate, place, before.as_deref(), &question, (&decision, doubts), &text);
-    Ok(respond_with(gate, decision.reason, text))
+    Ok(respond_with(gate, decision.reason, text, laps))
 }
 
-fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>) -> Response {
+fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>, laps: Option<&Laps>) -> Response {
     let id = gate.authz.decision_id();
     write_id(&mut text, &id);
     let mut response = respond(StatusCode::OK, "application/json", text);
     decision_headers(response.headers_mut(), reason, &id);
+    if let Some(laps) = laps {
+        laps.lap(Stage::Write);
+        if laps.is_asked() {
+            write_timing(response.headers_mut(), laps);
+        } else {
+            gate.authz.measured(laps);
+        }
+    }
     response
 }
 
@@ -224,8 +253,9 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
     };
     let mut view = gate.authz.view();
     let mut items = read(&view);
+    let have = view.revision();
     let wanted = items.iter().filter_map(Item::least_revision).max();
-    if wanted.is_some_and(|wanted| wanted.epoch == view.revision().epoch && wanted > view.revision()) {
+    if let Some(wanted) = wanted.filter(|wanted| wanted.epoch == have.epoch && *wanted > have) {
         gate.catch_up(wanted).await;
         view = gate.authz.view();
         items = read(&view);
@@ -239,7 +269,7 @@ async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusa
         let context = context(own.as_ref(), defaults.context);
         let question = question(body, &defaults, &context)?;
         let doubts = gate.authz.doubts();
-        let decision = view.decide(&question).map_err(|failure| refuse(&failure))?;
+        let decision = view.decide_sampled(&question).map_err(|failure| refuse(&failure))?;
         let text = before_id(&decision)?;
         let before = place.and_then(|place| gate.answers.find(&place));
         keep(gate, place, before.as_deref(), &question, (&decision, doubts), &text);

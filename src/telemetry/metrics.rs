@@ -4,7 +4,9 @@
 //! lock, no allocation. They are turned into text only when somebody asks for `/metrics`.
 
 mod http;
+mod misses;
 mod provisioning;
+mod stages;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,9 +23,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use http::{Cut, ListenerMetrics};
+pub use misses::Miss;
 pub use provisioning::{ConnectionFigures, ProvisioningFigures, ProvisioningSource};
 
+use self::misses::Misses;
 use self::provisioning::{Provisioning, ProvisioningCollector};
+use self::stages::Stages;
+use super::stages::Laps;
 use crate::domain::Reason;
 
 type Labels = Vec<(&'static str, String)>;
@@ -44,7 +50,7 @@ pub enum CacheUse {
 }
 
 impl CacheUse {
-    const ALL: [Self; 5] = [Self::Answer, Self::Row, Self::Hit, Self::Miss, Self::None];
+    pub(super) const ALL: [Self; 5] = [Self::Answer, Self::Row, Self::Hit, Self::Miss, Self::None];
 
     /// The label.
     pub const fn name(self) -> &'static str {
@@ -63,6 +69,8 @@ pub struct Metrics {
     registry: Registry,
     listeners: Arc<Listeners>,
     decisions: Arc<Decisions>,
+    misses: Arc<Misses>,
+    stages: Arc<Stages>,
     bundle: Arc<Bundle>,
     scim_requests: Family<ScimLabels, Counter>,
     ledger_revision: Gauge,
@@ -78,6 +86,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("cedargate");
         let listeners = Arc::new(Listeners::default());
         let decisions = Arc::new(Decisions::default());
+        let (misses, stages) = (Arc::new(Misses::default()), Arc::new(Stages::default()));
         let bundle = Arc::new(Bundle::default());
         let scim_requests = Family::<ScimLabels, Counter>::default();
         let (ledger_revision, policy_errors, log_lost) = (Gauge::default(), Counter::default(), Counter::default());
@@ -87,6 +96,8 @@ impl Metrics {
         registry.register("build", "What is running", Info::new(labels));
         registry.register_collector(Box::new(Arc::clone(&listeners)));
         registry.register_collector(Box::new(Arc::clone(&decisions)));
+        registry.register_collector(Box::new(Arc::clone(&misses)));
+        registry.register_collector(Box::new(Arc::clone(&stages)));
         registry.register_collector(Box::new(Arc::clone(&bundle)));
         let provisioning = Arc::new(Provisioning::default());
         registry.register_collector(Box::new(ProvisioningCollector(Arc::clone(&provisioning))));
@@ -97,6 +108,8 @@ impl Metrics {
         Self {
             listeners,
             decisions,
+            misses,
+            stages,
             bundle,
             scim_requests,
             ledger_revision,
@@ -124,6 +137,22 @@ impl Metrics {
         if let Some(counter) = self.decisions.0.get(reason as usize).and_then(|row| row.get(cache as usize)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts why the engine was asked for a decision.
+    pub fn cache_miss(&self, miss: Miss) {
+        self.misses.count(miss);
+    }
+
+    /// Measures the stages of the decision that begins now, where it is one to measure: one in 64 for two minutes after
+    /// a scrape. On the decision path: one relaxed load while nobody scrapes.
+    pub fn sample(&self) -> Option<Laps> {
+        self.stages.sample()
+    }
+
+    /// Adds the times of a decision that [`Self::sample`] had measured.
+    pub fn measured(&self, laps: &Laps) {
+        self.stages.add(laps);
     }
 
     /// Counts a SCIM request; `operation` is a word of the code such as `users.create`, never input.
@@ -173,11 +202,13 @@ impl Metrics {
         self.log_lost.clone()
     }
 
-    /// Everything in the OpenMetrics text format, media type [`Self::MEDIA_TYPE`].
+    /// Everything in the OpenMetrics text format, media type [`Self::MEDIA_TYPE`]. From now on the stages of decisions are
+    /// measured for a while ([`Self::sample`]).
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
     pub fn render(&self) -> Result<String, fmt::Error> {
+        self.stages.watch();
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)

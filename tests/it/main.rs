@@ -41,6 +41,7 @@ mod scim_bulk;
 mod scim_conformance;
 mod scim_hostile;
 mod scim_operations;
+mod stages;
 mod store_contract;
 mod support;
 mod tls;

@@ -124,7 +124,7 @@ fn decide(view: &View<'_>, channel: Channel, keys: &Keys<'_>, defaults: &Keys<'_
         context: &context,
         least_revision: None,
     };
-    view.decide(&question).map_err(|failure| refuse(&failure))
+    view.decide_sampled(&question).map_err(|failure| refuse(&failure))
 }
 
 fn semantic(body: &Members) -> Result<Semantic, Refusal> {

@@ -1,0 +1,111 @@
+//! Where an outcome is kept and looked for, and why one that was not found was not there.
+//!
+//! Judges nothing. What a row or a key must hold, so that nothing stale or foreign is found, stands in
+//! [`super::super::rows`] and [`super::super::cache`].
+
+use std::sync::Arc;
+
+use super::Inputs;
+use crate::authz::Failure;
+use crate::authz::cache::{Key, ResourceKey, Stamped};
+use crate::authz::find::Who;
+use crate::authz::rows::RowKey;
+use crate::policy::{Evaluation, ResourceFacts};
+use crate::telemetry::{Miss, Stage};
+
+/// Questions with a longer context are evaluated each time, so that the cache's size is bounded in bytes, too.
+const LONGEST_KEY: usize = 1024;
+
+/// Where an outcome is kept.
+pub(super) enum KeptUnder {
+    /// For everybody who looks the same.
+    Row(RowKey),
+    /// Under everything that was read.
+    Key(Key),
+}
+
+/// Why no cache takes such an outcome, whatever it is about.
+pub(super) fn never_kept(evaluation: &Evaluation) -> Option<Miss> {
+    if evaluation.errors.is_empty() { evaluation.momentary.then_some(Miss::Momentary) } else { Some(Miss::Error) }
+}
+
+impl Inputs<'_> {
+    /// The outcome, and why it had to be evaluated, where it had.
+    pub(super) fn outcome(
+        &self,
+        resource: ResourceFacts<'_>,
+        key: Option<ResourceKey>,
+    ) -> Result<(Arc<Evaluation>, Option<Miss>), Failure> {
+        let place = self.place(key);
+        if let Some(kept) = self.kept(&place) {
+            return Ok((kept, None));
+        }
+        let evaluation = Arc::new(self.ask(resource)?);
+        let missed = self.keep(place, &evaluation);
+        Ok((evaluation, Some(missed)))
+    }
+
+    /// Where the outcome is kept, or why nowhere.
+    pub(super) fn place(&self, key: Option<ResourceKey>) -> Result<KeptUnder, Miss> {
+        match self.row {
+            Some(row) => Ok(KeptUnder::Row(row)),
+            None => self.key(key.ok_or(Miss::Unkeyed)?).map(KeptUnder::Key),
+        }
+    }
+
+    /// What the cache holds; a row was looked at before.
+    pub(super) fn kept(&self, place: &Result<KeptUnder, Miss>) -> Option<Arc<Evaluation>> {
+        let Ok(KeptUnder::Key(key)) = place else { return None };
+        let kept = self.view.authz.cache.get(key, self.now);
+        self.view.lap(Stage::Cache);
+        kept
+    }
+
+    /// Keeps an outcome for the next one who asks, and says why it was not kept for this one.
+    pub(super) fn keep(&self, place: Result<KeptUnder, Miss>, evaluation: &Arc<Evaluation>) -> Miss {
+        let reason = match &place {
+            Ok(KeptUnder::Row(_)) => Miss::First,
+            Ok(KeptUnder::Key(key)) if key.context.is_some() => Miss::Context,
+            Ok(KeptUnder::Key(_)) => Miss::NoRow,
+            Err(reason) => *reason,
+        };
+        match place {
+            // What was found out while something was found wrong may rest on it.
+            _ if !self.view.trusts() => {}
+            Ok(KeptUnder::Row(row)) => self.view.authz.rows.put(row, evaluation),
+            Ok(KeptUnder::Key(key)) => self.view.authz.cache.put(key, evaluation, self.now),
+            Err(_) => {}
+        }
+        self.view.lap(Stage::Cache);
+        never_kept(evaluation).unwrap_or(reason)
+    }
+
+    /// The key of an outcome, or why it has none.
+    fn key(&self, resource: ResourceKey) -> Result<Key, Miss> {
+        if matches!(self.who, Who::Entity(_)) {
+            return Err(Miss::Unkeyed);
+        }
+        let account = match self.account {
+            None => None,
+            Some((_, account)) => account.map(|account| Stamped { number: account.number, stamp: account.revision }),
+        };
+        if self.view.aside || self.account.is_some() && account.is_none() {
+            return Err(Miss::Unkeyed);
+        }
+        // Of one unambiguous form: nested texts are escaped.
+        let context: Option<Box<str>> = (!self.context.is_empty()).then(|| format!("{:?}", self.context).into());
+        if context.as_ref().is_some_and(|context| context.len() > LONGEST_KEY) {
+            return Err(Miss::TooLong);
+        }
+        Ok(Key {
+            generation: self.view.serving.generation,
+            action: self.found.index,
+            principal: (self.known.as_ref())
+                .map(|known| Stamped { number: known.person.number, stamp: known.rights.stamp }),
+            resource,
+            account,
+            dashboard: self.dashboard,
+            context,
+        })
+    }
+}
