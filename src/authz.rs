@@ -164,10 +164,10 @@ pub struct View<'a> {
     plainly: bool,
     /// The moment of the decisions; `None`: the present one of each.
     at: Option<Timestamp>,
-    /// What measures the decision, where one does.
-    laps: Option<&'a Laps>,
     /// How often the caches had been dropped when the view was made.
     doubts: u64,
+    /// What measures the decision, where one does.
+    laps: Option<&'a Laps>,
 }
 
 impl Authz {
@@ -237,8 +237,8 @@ impl Authz {
             observer: None,
             plainly: false,
             at: None,
-            laps: None,
             doubts: self.self_check.doubts(),
+            laps: None,
         }
     }
 

@@ -196,7 +196,7 @@ mod tests {
                 active,
                 locked: false,
                 level: AdministrationLevel::BasicUser,
-                methods: AccessMethods { dashboard: true, api: self.revision % 2 == 0 },
+                methods: AccessMethods { dashboard: true, api: self.revision.is_multiple_of(2) },
                 roles: vec!["Ordering".into()],
                 assigned: true,
                 accounts: vec![2],

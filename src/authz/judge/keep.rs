@@ -70,7 +70,8 @@ impl Inputs<'_> {
             Err(reason) => *reason,
         };
         match place {
-            Ok(_) if !self.view.trusts() => {}
+            // What was found out while something was found wrong may rest on it.
+            _ if !self.view.trusts() => {}
             Ok(KeptUnder::Row(row)) => self.view.authz.rows.put(row, evaluation),
             Ok(KeptUnder::Key(key)) => self.view.authz.cache.put(key, evaluation, self.now),
             Err(_) => {}
