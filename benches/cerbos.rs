@@ -17,6 +17,8 @@ mod multiplexed;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/questions.rs"]
 mod questions;
@@ -41,6 +43,7 @@ use serde_json::{Value, json};
 
 use client::{Load, Plan, Requests};
 use process::{Process, Server, pause};
+use program::say;
 use statistics::{median, quantile, rounded, table};
 use workload::{Draws, Failure, World};
 
@@ -55,17 +58,7 @@ const CLIENT_CORE: usize = 1;
 const ALLOWS: &str = "EFFECT_ALLOW";
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            say(&format!("the benchmark failed: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    program::end(measure())
 }
 
 /// A server, and how it is asked.

@@ -9,6 +9,8 @@ mod ledgers;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/seed.rs"]
 mod seed;
 #[path = "support/statistics.rs"]
@@ -31,6 +33,7 @@ use cedargate::store::{ApplyHook, Kind, Step, Store};
 use serde_json::{Value, json};
 
 use process::{Process, Server, kibibytes, pause};
+use program::say;
 use statistics::{Stopwatch, median, quantile, rounded, table};
 use workload::{Draws, Failure, GROUPS_EACH, ROLES_EACH, World, mix};
 
@@ -53,18 +56,7 @@ fn main() -> ExitCode {
         [LOAD, folder, users] => users.parse().map_err(Failure::from).and_then(|users| load(Path::new(folder), users)),
         all => run(all),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            say(&format!("the benchmark failed: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Talk goes to stderr, so that stdout is the result alone.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    program::end(outcome)
 }
 
 fn run(arguments: &[&str]) -> Result<(), Failure> {

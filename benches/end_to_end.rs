@@ -29,6 +29,8 @@ mod multiplexed;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/questions.rs"]
 mod questions;
@@ -56,6 +58,7 @@ use serde_json::{Map, Value, json};
 
 use fleet::{Fleet, LARGE};
 use inside::{Inside, OwnQuestion};
+use program::say;
 use questions::Questions;
 use statistics::{Stopwatch, rounded, table};
 use takes::{RATIOS, Ratio, Samples};
@@ -107,13 +110,7 @@ fn main() -> ExitCode {
         [INSIDE, folder, users] => measure_inside(Path::new(folder), users),
         _ => settings(&arguments).and_then(|settings| measure_all(&settings)),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            say(&format!("the benchmark failed: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
+    program::end(outcome)
 }
 
 fn bare_server(bytes: &str, keys: &str) -> Result<(), Failure> {
@@ -157,11 +154,6 @@ fn settings(arguments: &[String]) -> Result<Settings, Failure> {
         return Err(format!("--only: there is no {name}; there are {}", known.join(", ")).into());
     }
     Ok(settings)
-}
-
-/// Talk goes to stderr, so that stdout is the result alone.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn measure_all(settings: &Settings) -> Result<(), Failure> {

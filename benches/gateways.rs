@@ -13,6 +13,8 @@ mod plain;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/seed.rs"]
 mod seed;
@@ -54,13 +56,7 @@ fn main() -> ExitCode {
         Some(SAME_MESSAGES) => plain::same_messages(),
         Some(_) | None => measure(&arguments),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "the benchmark failed: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(outcome)
 }
 
 /// Figures of one way through, one of each round.

@@ -17,6 +17,8 @@ mod peers;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/seed.rs"]
 mod seed;
@@ -40,6 +42,7 @@ use serde_json::{Value, json};
 use commits::Commits;
 use http::Connection;
 use process::Server;
+use program::say;
 use statistics::{Stopwatch, median, quantile, rounded, table};
 use workload::{Failure, ORGANIZATION, World, mix};
 
@@ -54,18 +57,7 @@ const FAR: u64 = 2_000;
 const GROUPS: [u64; 3] = [10, 10_000, 100_000];
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            say(&format!("the benchmark failed: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Talk goes to stderr, so that stdout is the result alone.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    program::end(run())
 }
 
 /// How long and how often.

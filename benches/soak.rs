@@ -20,6 +20,8 @@ mod multiplexed;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/questions.rs"]
 mod questions;
@@ -44,6 +46,7 @@ use serde_json::json;
 use churn::{Changes, Churn};
 use client::{Plan, Requests};
 use process::Server;
+use program::say;
 use questions::Questions;
 use statistics::{Stopwatch, quantile, rounded};
 use workload::{Failure, World};
@@ -60,17 +63,7 @@ const RELOAD_EVERY: usize = 6;
 const WARMING: f64 = 0.2;
 
 fn main() -> ExitCode {
-    match soak() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            say(&format!("the benchmark failed: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    program::end(soak())
 }
 
 /// A look at the server: minutes since the start, MiB resident.

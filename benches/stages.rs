@@ -10,6 +10,8 @@ mod folders;
 mod inside;
 #[path = "support/ledgers.rs"]
 mod ledgers;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "support/questions.rs"]
 mod questions;
@@ -58,13 +60,7 @@ struct Stage {
 }
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "the benchmark failed: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(measure())
 }
 
 /// Measures one stage over warm inputs.

@@ -127,8 +127,11 @@ impl Basis {
     /// Whether both rest on the same state and bundle, and neither lies beyond the other's time: two such decisions on
     /// one question say the same.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let holds = |one: &Self, at| one.at <= at && one.until.is_none_or(|until| at < until);
-        self.is_of_the_state_of(other) && (holds(self, other.at) || holds(other, self.at))
+        self.is_of_the_state_of(other) && (self.holds_at(other.at) || other.holds_at(self.at))
+    }
+
+    fn holds_at(&self, moment: Timestamp) -> bool {
+        self.at <= moment && self.until.is_none_or(|until| moment < until)
     }
 }
 
@@ -351,12 +354,10 @@ impl View<'_> {
     /// and bundle, and the moment lies within its time. Counts it. Says no now and then, so that the self-check has
     /// something to look at.
     pub fn repeats(&self, before: &Basis) -> bool {
-        let now = self.now();
         let holds = before.revision == self.snapshot.revision()
             && before.bundle == *self.serving.bundle.id()
             && before.doubts == self.authz.self_check.doubts()
-            && before.at <= now
-            && before.until.is_none_or(|until| now < until);
+            && before.holds_at(self.now());
         if !holds || self.authz.self_check.is_due() {
             return false;
         }

@@ -15,10 +15,10 @@ use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
 use crate::policy::{AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Target};
 use crate::telemetry::{CacheUse, Miss, Stage};
-use keep::never_kept;
+use keep::{holds_until, never_kept};
 
 /// How many different accounts an endpoint without an account in its path is tried on; more deny.
-const MOST_ACCOUNTS: usize = 256;
+pub(super) const MOST_ACCOUNTS: usize = 256;
 
 impl View<'_> {
     /// Answers one question on this state of the world.
@@ -165,6 +165,13 @@ fn named_resource(found: &Found<'_>) -> Option<ResourceName> {
     Some(ResourceName { kind: kind.into(), id: found.id.as_deref()?.into() })
 }
 
+/// The order of outcomes on several accounts: permits, then the nearest deny, then by policies and words.
+fn rank(one: &Evaluation) -> ((bool, i32), &[Arc<str>], &str) {
+    let reason = one.reason as i32;
+    let reason = if one.reason.permits() { (false, reason) } else { (true, -reason) };
+    (reason, &one.policies, &one.message)
+}
+
 /// Whether the person may be judged by policy at all.
 pub(super) fn standing(person: &Person) -> Option<Denied> {
     if !person.active() {
@@ -267,7 +274,7 @@ impl Inputs<'_> {
             return Ok(self.decision(&outcome, "Account", "".into(), Some(missed)));
         }
         let message = format!("{} acts on an account; name it", self.found.action.name);
-        let until = if outcome.momentary || !outcome.errors.is_empty() { Some(self.now) } else { outcome.until };
+        let until = holds_until(&outcome, self.now);
         Ok(Decision { until, ..self.view.deny(denied(Reason::AccountRequired, message), Some(self.found), self.now) })
     }
 
@@ -337,10 +344,6 @@ impl Inputs<'_> {
             let next = self.ask(ResourceFacts::Account(facts))?;
             let until = [best.until, next.until].into_iter().flatten().min();
             let momentary = best.momentary || next.momentary;
-            let rank = |one: &Evaluation| {
-                let reason = if one.reason.permits() { (0, one.reason as i32) } else { (1, -(one.reason as i32)) };
-                (reason, Arc::clone(&one.policies), Arc::clone(&one.message))
-            };
             if rank(&next) < rank(&best) {
                 best = next;
             }
@@ -454,7 +457,7 @@ impl View<'_> {
             revision: self.snapshot.revision(),
             bundle: Arc::clone(self.serving.bundle.id()),
             at: now,
-            until: if evaluation.momentary || !evaluation.errors.is_empty() { Some(now) } else { evaluation.until },
+            until: holds_until(evaluation, now),
         }
     }
 }

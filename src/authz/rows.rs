@@ -21,6 +21,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::View;
 use super::find::Found;
+use super::judge::MOST_ACCOUNTS;
 use crate::directory::{Account, Person, Snapshot, with_number};
 use crate::domain::{AdministrationLevel, Number, Question, Timestamp};
 use crate::policy::{Action, Bundle, Evaluation, Target};
@@ -275,13 +276,16 @@ impl View<'_> {
 
     /// The different sets of these products on what a question is about, and how many there are.
     fn product_sets(&self, on: On<'_>, person: &Person, lens: u128) -> Option<([u128; MOST_SETS], u8)> {
-        let (mut sets, mut count) = ([0; MOST_SETS], 0_u8);
+        let (mut sets, mut count, mut seen) = ([0; MOST_SETS], 0_u8, 0);
         let mut add = |account: &Account| {
+            // Where not every account is tried, an outcome rests on which ones are.
+            seen += 1;
+            if seen > MOST_ACCOUNTS {
+                return None;
+            }
             let set = account.product_set? & lens;
-            let known = sets.get_mut(..=usize::from(count))?;
-            let (place, before) = known.split_last_mut()?;
-            if !before.contains(&set) {
-                *place = set;
+            if !sets.get(..usize::from(count))?.contains(&set) {
+                *sets.get_mut(usize::from(count))? = set;
                 count += 1;
             }
             Some(())

@@ -10,6 +10,7 @@ use crate::authz::Failure;
 use crate::authz::cache::{Key, ResourceKey, Stamped};
 use crate::authz::find::Who;
 use crate::authz::rows::RowKey;
+use crate::domain::Timestamp;
 use crate::policy::{Evaluation, ResourceFacts};
 use crate::telemetry::{Miss, Stage};
 
@@ -27,6 +28,11 @@ pub(super) enum KeptUnder {
 /// Why no cache takes such an outcome, whatever it is about.
 pub(super) fn never_kept(evaluation: &Evaluation) -> Option<Miss> {
     if evaluation.errors.is_empty() { evaluation.momentary.then_some(Miss::Momentary) } else { Some(Miss::Error) }
+}
+
+/// Until when an outcome holds that was found out now.
+pub(super) fn holds_until(evaluation: &Evaluation, now: Timestamp) -> Option<Timestamp> {
+    if never_kept(evaluation).is_some() { Some(now) } else { evaluation.until }
 }
 
 impl Inputs<'_> {

@@ -62,7 +62,7 @@ fn person(number: Number, roles: u8, flags: u8, accounts: u8) -> Image {
         roles: if flags & 8 == 0 { chosen(&ROLES, roles | accounts) } else { Vec::new() },
         assigned: flags & 16 == 16,
         accounts: (3..7).filter(|number| (accounts | roles) >> (number - 3) & 1 == 1).collect(),
-        password_changed_at: (flags & 36 == 36).then(|| Timestamp(i64::from(accounts >> 4) * 10 * DAY)),
+        password_changed_at: (flags & 32 == 32).then(|| Timestamp(i64::from(accounts >> 4) * 10 * DAY)),
     })
 }
 
@@ -166,4 +166,32 @@ fn nearly_every_action_on_an_account_has_a_row() {
     let without = on_accounts.iter().filter(|action| super::ActionLens::of(action, &snapshot).is_none());
     let without: Vec<_> = without.map(|action| &*action.name).collect();
     assert!(without.len() * 20 < on_accounts.len(), "{} of {}: {without:?}", without.len(), on_accounts.len());
+}
+
+#[test]
+fn whoever_has_more_accounts_than_are_tried_shares_no_outcome_on_the_organization() {
+    let sources = Sources { clock: Arc::new(HandClock::new(Timestamp(0))), random: Arc::new(SeededRandom::new(1)) };
+    let (directory, metrics) = (Arc::new(Directory::empty()), Arc::new(Metrics::new(&[])));
+    let live = Arc::new(Live::new(Arc::new(Bundle::load(&Source::Shipped).unwrap())));
+    let verifier = Arc::new(Verifier::default());
+    let authz = Authz::new(&AuthzConfig::default(), Arc::clone(&directory), live, verifier, &sources, metrics);
+    let most = Number::try_from(super::MOST_ACCOUNTS).unwrap();
+    let Image::User(image) = person(10, 0, 0, 0) else { panic!() };
+    let account = |number: Number| {
+        let image = AccountImage { id: number.to_string(), organization: image.organization, products: Vec::new() };
+        Change { number, image: Image::Account(image) }
+    };
+    let organization = Image::Organization(OrganizationImage { id: "acme".into() });
+    let mut changes = vec![Change { number: image.organization, image: organization }];
+    changes.extend((100..=100 + most).map(account));
+    directory.apply(Revision { epoch: 1, number: 1 }, &changes);
+    for (revision, accounts, shares) in [(2, most, true), (3, most + 1, false)] {
+        let holder = UserImage { accounts: (100..100 + accounts).collect(), ..image.clone() };
+        let change = Change { number: 10, image: Image::User(holder) };
+        directory.apply(Revision { epoch: 1, number: revision }, &[change]);
+        let view = authz.view();
+        let on = super::On::Organization(view.snapshot.organization_id(image.organization).unwrap());
+        let sets = view.product_sets(on, view.snapshot.user("user10").unwrap(), u128::MAX);
+        assert_eq!(sets.is_some(), shares, "{accounts} accounts");
+    }
 }
