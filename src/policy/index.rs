@@ -12,9 +12,14 @@
 use std::collections::HashMap;
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Decision, Entities, EntityTypeName, EntityUid, Policy, PolicyId,
-    PolicySet, PrincipalConstraint, Request, ResourceConstraint,
+    ActionConstraint, Authorizer, Decision, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
+    ResourceConstraint,
 };
+use cedar_policy_core::ast::{self, EntityType, EntityUID, Expr, Literal, Request, Value, ValueKind};
+use cedar_policy_core::authorizer::AuthorizationError;
+use cedar_policy_core::entities::Entities;
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 
 #[cfg(test)]
 mod tests;
@@ -23,18 +28,28 @@ mod tests;
 pub(super) const SEEDED: tests::Seeded = tests::Seeded::NoPrincipalTypes;
 
 /// A number for everything that some scope names; [`ANY`] for what narrows nothing.
-type Key = u32;
+pub(super) type Key = u32;
 
 const ANY: Key = 0;
 
-/// The policies of one action key, by the keys of principal and resource.
-type Table = HashMap<Key, HashMap<Key, PolicySet>>;
+/// The policies of one action key, by the keys of principal and resource: their places among the rules.
+type Table = HashMap<Key, HashMap<Key, Vec<usize>>>;
+
+/// A policy as the evaluator takes it: the whole condition (scope and clauses), put together once.
+#[derive(Debug)]
+struct Rule {
+    id: PolicyId,
+    effect: Effect,
+    policy: ast::Policy,
+    condition: Expr,
+}
 
 /// All policies, found by scope.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    types: HashMap<EntityTypeName, Key>,
-    entities: HashMap<EntityUid, Key>,
+    rules: Vec<Rule>,
+    types: HashMap<EntityType, Key>,
+    entities: HashMap<EntityUID, Key>,
     /// Which of `tables` holds the policies whose scope names this action or group.
     of_action: HashMap<EntityUid, usize>,
     /// The first one holds the policies for any action.
@@ -53,15 +68,17 @@ pub(super) struct Answer {
     pub(super) decision: Decision,
     /// The determining policies, each once, in no order.
     pub(super) determining: Vec<PolicyId>,
-    pub(super) errors: Vec<AuthorizationError>,
+    /// Policies that erred, each once, with Cedar's words.
+    pub(super) errors: Vec<(PolicyId, String)>,
 }
 
 /// A question as Cedar takes it, with what the index goes by.
 pub(super) struct Asked<'a> {
-    pub(super) request: &'a Request,
-    pub(super) principal: &'a EntityUid,
-    pub(super) resource: &'a EntityUid,
+    pub(super) request: Request,
     pub(super) entities: &'a Entities,
+    /// The keys of principal and resource ([`Index::keys`]).
+    pub(super) principal: &'a [Key],
+    pub(super) resource: &'a [Key],
 }
 
 impl Index {
@@ -71,18 +88,19 @@ impl Index {
         for policy in policies {
             let principal = match policy.principal_constraint() {
                 PrincipalConstraint::Any => ANY,
-                PrincipalConstraint::Is(kind) => index.kind(kind),
+                PrincipalConstraint::Is(kind) => index.kind(kind.as_ref()),
                 PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
-                    index.entity(uid)
+                    index.entity(uid.as_ref())
                 }
             };
             let resource = match policy.resource_constraint() {
                 ResourceConstraint::Any => ANY,
-                ResourceConstraint::Is(kind) => index.kind(kind),
+                ResourceConstraint::Is(kind) => index.kind(kind.as_ref()),
                 ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
-                    index.entity(uid)
+                    index.entity(uid.as_ref())
                 }
             };
+            let rule = index.rule(policy);
             let tables = match policy.action_constraint() {
                 ActionConstraint::Any => vec![0],
                 ActionConstraint::Eq(uid) => vec![index.table(uid)],
@@ -92,7 +110,7 @@ impl Index {
             for table in tables {
                 if let Some(table) = index.tables.get_mut(table) {
                     let bucket = table.entry(principal).or_default().entry(resource).or_default();
-                    let _twice_in_one_list = bucket.add(policy.clone());
+                    bucket.push(rule);
                 }
             }
         }
@@ -103,14 +121,21 @@ impl Index {
         Key::try_from(self.types.len() + self.entities.len() + 1).unwrap_or(Key::MAX)
     }
 
-    fn kind(&mut self, kind: EntityTypeName) -> Key {
+    fn kind(&mut self, kind: &EntityType) -> Key {
         let next = self.next();
-        *self.types.entry(kind).or_insert(next)
+        *self.types.entry(kind.clone()).or_insert(next)
     }
 
-    fn entity(&mut self, uid: EntityUid) -> Key {
+    fn entity(&mut self, uid: &EntityUID) -> Key {
         let next = self.next();
-        *self.entities.entry(uid).or_insert(next)
+        *self.entities.entry(uid.clone()).or_insert(next)
+    }
+
+    fn rule(&mut self, policy: &Policy) -> usize {
+        let inner: &ast::Policy = policy.as_ref();
+        let (id, condition) = (policy.id().clone(), inner.condition());
+        self.rules.push(Rule { id, effect: policy.effect(), policy: inner.clone(), condition });
+        self.rules.len() - 1
     }
 
     fn table(&mut self, action: EntityUid) -> usize {
@@ -133,27 +158,28 @@ impl Index {
         Place(tables)
     }
 
-    /// The keys under which policies for this entity can stand.
-    fn keys(&self, uid: &EntityUid, entities: &Entities) -> Vec<Key> {
+    /// The keys under which policies for this entity can stand, given what it stands below.
+    pub(super) fn keys<'e>(&self, uid: &EntityUID, above: impl IntoIterator<Item = &'e EntityUID>) -> Vec<Key> {
         let mut keys = vec![ANY];
-        keys.extend(self.types.get(uid.type_name()));
+        keys.extend(self.types.get(uid.entity_type()));
         keys.extend(self.entities.get(uid));
-        keys.extend(entities.ancestors(uid).into_iter().flatten().filter_map(|above| self.entities.get(above)));
+        keys.extend(above.into_iter().filter_map(|above| self.entities.get(above)));
         keys
     }
 
     /// Asks the policies that the question can meet.
-    pub(super) fn ask(&self, place: &Place, asked: &Asked<'_>) -> Answer {
-        let principals = self.keys(asked.principal, asked.entities);
-        let resources = self.keys(asked.resource, asked.entities);
+    pub(super) fn ask(&self, place: &Place, asked: Asked<'_>) -> Answer {
+        let Asked { request, entities, principal, resource } = asked;
         #[cfg(test)]
-        let (principals, resources) = tests::seed_keys(self.seeded, principals, resources);
-        let authorizer = Authorizer::new();
+        let (principal, resource) = &tests::seed_keys(self.seeded, principal.to_vec(), resource.to_vec());
+        let evaluator = Evaluator::new(request, entities, Extensions::all_available());
         let mut merged = Merged::default();
         for table in place.0.iter().filter_map(|at| self.tables.get(*at)) {
-            for by_resource in principals.iter().filter_map(|key| table.get(key)) {
-                for bucket in resources.iter().filter_map(|key| by_resource.get(key)) {
-                    merged.add(&authorizer.is_authorized(asked.request, bucket, asked.entities));
+            for by_resource in principal.iter().filter_map(|key| table.get(key)) {
+                for bucket in resource.iter().filter_map(|key| by_resource.get(key)) {
+                    for rule in bucket.iter().filter_map(|at| self.rules.get(*at)) {
+                        merged.add(rule, &evaluator);
+                    }
                     #[cfg(test)]
                     if tests::stops_early(self.seeded, &merged) {
                         return merged.answer();
@@ -168,28 +194,49 @@ impl Index {
 }
 
 /// What plain Cedar says over all policies: the measure of the index, and what is asked where the index is mistrusted.
-pub(super) fn ask_plainly(policies: &PolicySet, asked: &Asked<'_>) -> Answer {
+pub(super) fn ask_plainly(
+    policies: &PolicySet,
+    request: &cedar_policy::Request,
+    entities: &cedar_policy::Entities,
+) -> Answer {
+    let response = Authorizer::new().is_authorized(request, policies, entities);
     let mut merged = Merged::default();
-    merged.add(&Authorizer::new().is_authorized(asked.request, policies, asked.entities));
+    let determining = response.diagnostics().reason().cloned();
+    match response.decision() {
+        Decision::Allow => merged.permits.extend(determining),
+        Decision::Deny => merged.forbids.extend(determining),
+    }
+    for error in response.diagnostics().errors() {
+        let cedar_policy::AuthorizationError::PolicyEvaluationError(erring) = error;
+        merged.errors.push((erring.policy_id().clone(), error.to_string()));
+    }
     merged.answer()
 }
 
-/// The answers of buckets together: what is forbidden in one is forbidden, else what is permitted in one is permitted.
+/// The answers of policies together: what one forbids is forbidden, else what one permits is permitted.
 #[derive(Debug, Default)]
 struct Merged {
     permits: Vec<PolicyId>,
     forbids: Vec<PolicyId>,
-    errors: Vec<AuthorizationError>,
+    errors: Vec<(PolicyId, String)>,
 }
 
 impl Merged {
-    fn add(&mut self, response: &cedar_policy::Response) {
-        let into = match response.decision() {
-            Decision::Allow => &mut self.permits,
-            Decision::Deny => &mut self.forbids,
+    fn add(&mut self, rule: &Rule, evaluator: &Evaluator<'_>) {
+        let satisfied = match evaluator.interpret(&rule.condition, rule.policy.env()) {
+            Ok(Value { value: ValueKind::Lit(Literal::Bool(truth)), .. }) => Ok(truth),
+            // Whatever else comes of it, Cedar says what that means.
+            Ok(_) | Err(_) => evaluator.evaluate(&rule.policy),
         };
-        into.extend(response.diagnostics().reason().cloned());
-        self.errors.extend(response.diagnostics().errors().cloned());
+        match (satisfied, rule.effect) {
+            (Ok(true), Effect::Permit) => self.permits.push(rule.id.clone()),
+            (Ok(true), Effect::Forbid) => self.forbids.push(rule.id.clone()),
+            (Ok(false), Effect::Permit | Effect::Forbid) => {}
+            (Err(error), Effect::Permit | Effect::Forbid) => {
+                let error = AuthorizationError::PolicyEvaluationError { id: rule.policy.id().clone(), error };
+                self.errors.push((rule.id.clone(), cedar_policy::AuthorizationError::from(error).to_string()));
+            }
+        }
     }
 
     fn answer(self) -> Answer {
@@ -201,12 +248,8 @@ impl Merged {
         determining.sort();
         determining.dedup();
         let mut errors = self.errors;
-        let id = |error: &AuthorizationError| {
-            let AuthorizationError::PolicyEvaluationError(error) = error;
-            error.policy_id().clone()
-        };
-        errors.sort_by_key(id);
-        errors.dedup_by_key(|error| id(error));
+        errors.sort();
+        errors.dedup_by(|one, other| one.0 == other.0);
         Answer { decision, determining, errors }
     }
 }

@@ -46,7 +46,7 @@ impl Inputs<'_> {
         if let Some(kept) = self.kept(&place) {
             return Ok((kept, None));
         }
-        let evaluation = Arc::new(self.ask(resource)?);
+        let evaluation = Arc::new(self.ask(resource, key)?);
         let missed = self.keep(place, &evaluation);
         Ok((evaluation, Some(missed)))
     }
