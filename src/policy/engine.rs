@@ -113,22 +113,18 @@ impl Bundle {
     ) -> Result<Evaluation, PolicyFailure> {
         applies(action, facts)?;
         let (request, entities) = self.prepare(action, facts, sent)?;
-        self.explained(action, facts, &index::ask_plainly(&self.plain, &request, &entities))
+        let answer = index::ask_plainly(&self.plain, &request, &entities, |id| self.place_of(id));
+        let unknown = || PolicyFailure::Facts("a policy spoke that is not among those loaded".into());
+        self.explained(action, facts, &answer.ok_or_else(unknown)?)
     }
 
     /// From Cedar's answer to ours: the first reason, its sentence, and how long it holds.
     fn explained(&self, action: &Action, facts: &Facts<'_>, answer: &Answer) -> Result<Evaluation, PolicyFailure> {
-        let mut determining: Vec<&Loaded> =
-            answer.determining.iter().filter_map(|id| self.loaded(id.as_ref())).collect();
-        let mut errors = Vec::new();
-        let mut erring_forbids = Vec::new();
-        for (id, words) in &answer.errors {
+        let mut determining: Vec<&Loaded> = answer.determining.iter().filter_map(|at| self.policies.get(*at)).collect();
+        let (mut errors, mut erring_forbids) = (Vec::new(), Vec::new());
+        for (at, words) in &answer.errors {
             errors.push(words.clone());
-            match self.loaded(id.as_ref()) {
-                Some(loaded) if loaded.effect == Effect::Permit => {}
-                Some(loaded) => erring_forbids.push(loaded),
-                None => return Err(PolicyFailure::Facts("an unknown policy erred".into())),
-            }
+            erring_forbids.extend(self.policies.get(*at).filter(|policy| policy.effect == Effect::Forbid));
         }
         if !erring_forbids.is_empty() {
             if answer.decision == Decision::Allow {
@@ -141,14 +137,18 @@ impl Bundle {
             if erring_forbids.iter().any(|erring| erring.id == loaded.id) { Reason::PolicyError } else { loaded.reason }
         };
         let (reason, message) = match determining.iter().copied().min_by_key(|loaded| reason_of(loaded)) {
-            Some(first) => (reason_of(first), sentence(first, reason_of(first))),
-            None => self.nearest(action, facts),
+            Some(first) if reason_of(first) == first.reason => (first.reason, Arc::clone(&first.sentence)),
+            Some(first) => (reason_of(first), first.says(reason_of(first)).into()),
+            None => {
+                let (reason, message) = self.nearest(action, facts);
+                (reason, message.into())
+            }
         };
         let changed = facts.principal.person().and_then(|person| person.password_changed_at);
         let (until, momentary) = action.time.next_change(changed, facts.now);
         Ok(Evaluation {
             reason,
-            message: message.into(),
+            message,
             policies: determining.iter().map(|loaded| Arc::clone(&loaded.id)).collect(),
             errors,
             until,
@@ -179,7 +179,7 @@ impl Bundle {
         for loaded in action.profiles.iter().flat_map(|profile| &profile.others).filter_map(|at| self.policies.get(*at))
         {
             if let Some(missing) = loaded.missing {
-                better(missing, sentence(loaded, missing));
+                better(missing, loaded.says(missing));
             }
         }
         let roles = facts.principal.person().map_or(&[][..], |person| &person.roles);
@@ -190,7 +190,7 @@ impl Bundle {
                 .collect();
             if lacking.is_empty() {
                 let missing = permit.missing.unwrap_or(Reason::RoleMissing);
-                better(missing, sentence(permit, missing));
+                better(missing, permit.says(missing));
             } else {
                 let where_ = account.map_or("no granted account has".to_owned(), |_| "this account lacks".to_owned());
                 let message = format!(
@@ -244,18 +244,6 @@ fn applies(action: &Action, facts: &Facts<'_>) -> Result<(), PolicyFailure> {
     let kind = facts.resource.kind();
     let fault = || PolicyFailure::Facts(format!("`{}` does not apply to a {kind}", action.name));
     action.applies_to(kind).then_some(()).ok_or_else(fault)
-}
-
-/// The sentence of a policy that spoke.
-fn sentence(loaded: &Loaded, reason: Reason) -> String {
-    let title = loaded.title.as_deref().unwrap_or(&loaded.id).trim_end_matches('.');
-    if reason == Reason::PolicyError {
-        return format!("the policy `{}` could not be evaluated, so nobody is let in", loaded.id);
-    }
-    match loaded.advice.as_deref() {
-        Some(advice) if !reason.permits() => format!("{title}. {advice}"),
-        _ => title.to_owned(),
-    }
 }
 
 fn with_products(role: &str, products: &[String]) -> String {

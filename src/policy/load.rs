@@ -173,7 +173,12 @@ impl Bundle {
     }
 
     pub(super) fn loaded(&self, id: &str) -> Option<&Loaded> {
-        self.policies.get(*self.by_id.get(id)?)
+        self.policies.get(self.place_of(id)?)
+    }
+
+    /// Where a policy stands in the order of the files, which is that of the index.
+    pub(super) fn place_of(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
     }
 
     /// An action by the index that a route names.

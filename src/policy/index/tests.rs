@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cedar_policy::{Context, Entity, RestrictedExpression, SlotId, Template};
+use cedar_policy::{Context, Entity, PolicyId, RestrictedExpression, SlotId, Template};
 
 use super::*;
 
@@ -266,7 +266,9 @@ fn compare(questions: usize, seed: u64, seeded: Option<Seeded>) -> (Shares, Opti
                 resource: &keys(&resource),
             };
             let place = index.place(&action, hierarchy.ancestors(&action).unwrap());
-            let (ours, theirs) = (index.ask(&place, asked), ask_plainly(&plain, &request, &entities));
+            let at = |id: &str| id.strip_prefix('p')?.parse().ok();
+            let (ours, theirs) =
+                (index.ask(&place, asked), ask_plainly(&plain, &request, &entities, at).expect("known policies"));
             let words = |answer: &Answer| {
                 format!("{:?} by {:?}, errors {:?}", answer.decision, answer.determining, answer.errors)
             };
