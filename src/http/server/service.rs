@@ -221,7 +221,7 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
             let reader = reader.holding(Streaming::new(connection));
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
-            run(slot, template, request, move |request| handler(request, reader), None).await
+            Box::pin(run(slot, template, request, move |request| handler(request, reader), None)).await
         }
         Handling::Now(handler) => match complete(connection, body).await {
             Ok((_slot, bytes)) => {
@@ -245,7 +245,8 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             Ok((slot, bytes)) => {
                 let (handler, request) = (Arc::clone(handler), request(bytes));
                 let deadline = Some(listener.limits.handler_deadline);
-                run(slot, template, request, move |request| handler(request), deadline).await
+                // In a box, so that requests answered on the spot do not carry the room for it.
+                Box::pin(run(slot, template, request, move |request| handler(request), deadline)).await
             }
             Err((refusal, body_left)) => return refused(&refusal, body_left),
         },

@@ -15,17 +15,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::vitals::Vitals;
 
 const VERSION: &[u8] = b" HTTP/1.";
+/// What every connection of HTTP/2 begins with, and no request of HTTP/1.1 (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// A stream that notes a fragment in what it reads.
 pub(super) struct Watched<S> {
     stream: S,
     vitals: Arc<Vitals>,
     seen: Seen,
+    /// How the first bytes look; `None` before them.
+    multiplexed: Option<bool>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, vitals: Arc<Vitals>) -> Self {
-        Self { stream, vitals, seen: Seen::Nothing }
+        Self { stream, vitals, seen: Seen::Nothing, multiplexed: None }
     }
 }
 
@@ -75,6 +79,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         // HTTP/2 has no first lines.
         if result.is_ready() && !self.vitals.is_multiplexed() {
             let came = buffer.filled().get(before..).unwrap_or_default();
+            self.multiplexed.get_or_insert(came.starts_with(PREFACE));
             if self.seen.read(came) {
                 self.vitals.fragment();
             }
@@ -96,8 +101,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
+    /// Where writes are not vectored, the library copies small answers of HTTP/2 together, and sends many in one write.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.is_write_vectored() && self.multiplexed != Some(true)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -19,6 +19,7 @@ use super::*;
 use crate::http::client::Client;
 use crate::http::{Body, Method, Reply, Router, StatusCode, here, later, now, respond, stream};
 use crate::telemetry::{Metrics, Stopwatch};
+use hyper_util::rt::TokioExecutor;
 
 struct Running {
     address: ListenerAddress,
