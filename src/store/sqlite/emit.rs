@@ -6,7 +6,7 @@
 
 use rusqlite::types::Value;
 
-use super::steps::signed;
+use super::head::signed;
 use crate::store::{Comparison, Kind, Position, Predicate, Query};
 
 /// SQL with its parameters, in order.
@@ -37,10 +37,14 @@ impl Statement {
 pub(super) fn count(query: &Query, candidates: Option<&Candidates>) -> Statement {
     let mut sql = Statement::default();
     if query.predicate.is_none() {
-        sql.push("SELECT coalesce(sum(t.total), 0) FROM tally t WHERE t.kind = ").bind(query.kind.name().to_owned());
+        sql.push("SELECT (SELECT coalesce(sum(t.total), 0) FROM tally t WHERE t.kind = ");
+        sql.bind(query.kind.name().to_owned());
         if let Some(organization) = &query.organization {
             sql.push(" AND t.organization = ").bind(organization.clone());
         }
+        sql.push(") + (SELECT count(*) FROM resource r WHERE ");
+        conditions(&mut sql, query, None);
+        sql.push(" AND r.number >= ").push(UNSETTLED).push(")");
         return sql;
     }
     sql.push("SELECT count(*) FROM resource r WHERE ");
@@ -239,6 +243,9 @@ fn paths_from(sql: &mut Statement, path: &str) {
     sql.push(")");
 }
 
+/// The first resource of the tail: no table that only speeds up finding holds it.
+const UNSETTLED: &str = "(SELECT h.settled FROM head h)";
+
 // As `time_key` writes them.
 const TIME_OF_CREATION: &str = "printf('%020d', r.created + 10000000000000000)";
 const TIME_OF_CHANGE: &str = "printf('%020d', r.modified + 10000000000000000)";
@@ -359,10 +366,15 @@ fn looked_up(kind: Kind, path: &str, comparison: Comparison, value: &str) -> Opt
         }
         Some(Own::Created | Own::Modified) => return None,
         None => {
-            numbers.push("SELECT a.number FROM attribute a WHERE a.path = ");
+            numbers.push("SELECT l.number FROM lookup l WHERE l.path = ");
             path_number(&mut numbers, path);
             numbers.push(" AND ");
-            compare(&mut numbers, "a.value", comparison, value);
+            compare(&mut numbers, "l.value", comparison, value);
+            numbers.push(" UNION ALL SELECT t.number FROM attribute t WHERE t.number >= ").push(UNSETTLED);
+            numbers.push(" AND t.path = ");
+            path_number(&mut numbers, path);
+            numbers.push(" AND ");
+            compare(&mut numbers, "t.value", comparison, value);
         }
     }
     Some(Candidates { numbers, exact })
