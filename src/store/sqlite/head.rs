@@ -74,8 +74,8 @@ pub(super) fn confirm(connection: &Connection) -> rusqlite::Result<Result<Ledger
         Some(ledger) => ledger,
         None => return Ok(Err("the head row is missing".to_owned())),
     };
-    let mut statement = connection
-        .prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY place DESC LIMIT 2")?;
+    let mut statement =
+        connection.prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY place DESC LIMIT 2")?;
     let mut last = statement.query_map([], LogRow::read)?.collect::<Result<Vec<_>, _>>()?.into_iter();
     let (newest, before) = (last.next(), last.next());
 

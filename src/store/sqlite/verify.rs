@@ -137,9 +137,8 @@ impl Members {
 
 fn chain(connection: &Connection) -> Result<Fold, StoreError> {
     let lost = |error: rusqlite::Error| on_read(&error);
-    let mut statement = connection
-        .prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY place")
-        .map_err(lost)?;
+    let mut statement =
+        connection.prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY place").map_err(lost)?;
     let mut rows = statement.query([]).map_err(lost)?;
     let mut fold = Fold::default();
     let mut before = Revision { epoch: 0, number: 0 };

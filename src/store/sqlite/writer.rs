@@ -156,7 +156,11 @@ impl Writer {
     }
 
     /// A whole group in one transaction of the engine. Without `savepoints`, a refusal among several ends it.
-    fn attempt(&mut self, transactions: &[Transaction], savepoints: bool) -> Result<Vec<Result<Ran, StoreError>>, Fault> {
+    fn attempt(
+        &mut self,
+        transactions: &[Transaction],
+        savepoints: bool,
+    ) -> Result<Vec<Result<Ran, StoreError>>, Fault> {
         self.begin()?;
         let mut ledger = self.ledger;
         let mut results = Vec::with_capacity(transactions.len());

@@ -28,10 +28,6 @@ DROP TRIGGER tally_revived;
 DROP TRIGGER tally_deleted;
 DROP TRIGGER tally_removed;
 
--- People and groups are listed within their organization only.
-DROP INDEX resource_listed_everywhere;
-CREATE INDEX resource_listed_everywhere ON resource (kind) WHERE deleted = 0 AND kind NOT IN ('user', 'group');
-
 -- A resource knows its unique keys, [[scope, value], …].
 ALTER TABLE resource ADD COLUMN held TEXT NOT NULL DEFAULT '[]';
 UPDATE resource SET held = (
