@@ -14,6 +14,7 @@ mod facts;
 mod find;
 mod judge;
 pub mod matrix;
+mod ready;
 mod rows;
 mod search;
 mod selfcheck;
@@ -35,6 +36,7 @@ use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Laps, Metrics, Stage};
 use crate::token::{Basic, Holder, NewerKeys, Passwords, Verifier};
 use cache::DecisionCache;
+use ready::ReadyEntities;
 use rows::{Lenses, Rows};
 
 pub use crate::policy::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
@@ -145,6 +147,7 @@ pub struct Authz {
     cache: DecisionCache,
     rows: Rows,
     lenses: ArcSwap<Lenses>,
+    ready: ReadyEntities,
     strict_hosts: bool,
     metrics: Arc<Metrics>,
     ids: Ids,
@@ -192,6 +195,7 @@ impl Authz {
             cache: DecisionCache::new(config.cache_entries),
             rows: Rows::new(),
             lenses: ArcSwap::default(),
+            ready: ReadyEntities::new(),
             strict_hosts: config.strict_hosts,
             metrics,
             ids: Ids::new(sources),
@@ -292,6 +296,7 @@ impl Authz {
         self.self_check.doubt();
         self.cache.clear();
         self.rows.clear();
+        self.ready.clear();
     }
 
     /// Where the directory stands.
