@@ -252,7 +252,7 @@ impl Verifier {
         if !key.allows(parts.algorithm) {
             return Err(CredentialFault::WrongKey);
         }
-        if !key.verifies(parts.signature, parts.signed, parts.algorithm) {
+        if !key.verifies(&parts.signature, parts.signed, parts.algorithm) {
             return Err(CredentialFault::BadSignature);
         }
         let believed = known.issuer.believe(&parts.claims, now)?;
@@ -307,7 +307,7 @@ struct Parts<'a> {
     claims: Map<String, Value>,
     /// Header and claims as they were signed.
     signed: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
 }
 
 impl<'a> Parts<'a> {
@@ -318,7 +318,8 @@ impl<'a> Parts<'a> {
         // One token, one text: no padding, no stray bits, no fourth part; else what is refused could come again.
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| UNREADABLE);
         let (header, claims) = (decode(header)?, decode(claims)?);
-        if decode(signature)?.is_empty() {
+        let signature = decode(signature)?;
+        if signature.is_empty() {
             return Err(UNREADABLE);
         }
         let header = json::object(&header).ok_or(UNREADABLE)?;

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use aws_lc_rs::rsa::PublicKeyComponents;
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, VerificationAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use super::json;
@@ -21,25 +23,30 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// A key that may verify signatures.
 pub(super) struct Key {
-    decoding: DecodingKey,
-    /// The issuer's algorithms that this key may be used with.
-    algorithms: Vec<Algorithm>,
+    /// For each of the issuer's algorithms that this key may be used with. Parsed here once: to do so for every token would
+    /// be a quarter of what its signature costs.
+    parsed: Vec<(Algorithm, ParsedPublicKey)>,
     /// Of the public numbers: tells another key under the same name.
     fingerprint: blake3::Hash,
 }
 
 impl Key {
     /// Whether the signature of a token's first two parts holds, by this algorithm.
-    pub(super) fn verifies(&self, signature: &str, message: &str, algorithm: Algorithm) -> bool {
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.decoding, algorithm).unwrap_or(false)
+    pub(super) fn verifies(&self, signature: &[u8], message: &str, algorithm: Algorithm) -> bool {
+        let parsed = self.parsed.iter().find(|(own, _)| *own == algorithm);
+        parsed.is_some_and(|(_, key)| key.verify_sig(message.as_bytes(), signature).is_ok())
     }
 
     pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
-        self.algorithms.contains(&algorithm)
+        self.algorithms().any(|own| own == algorithm)
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint && self.algorithms == other.algorithms
+        self.fingerprint == other.fingerprint && self.algorithms().eq(other.algorithms())
+    }
+
+    fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.parsed.iter().map(|(algorithm, _)| *algorithm)
     }
 }
 
@@ -138,20 +145,61 @@ fn key(jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Option<Key>
     }
     let [first, second] = parts;
     let (one, two) = (number(first)?, number(second)?);
-    let decoding = match first {
+    let numbers = match first {
         "n" => rsa(one, two)?,
         _ if second == "y" => coordinates(one, two, &usable)?,
         _ => edwards(one)?,
     };
+    let parse = |algorithm| numbers.parse(algorithm).map(|key| (algorithm, key));
+    let parsed: Option<Vec<_>> = usable.into_iter().map(parse).collect();
+    let parsed = parsed.ok_or("holds numbers that are no public key")?;
     let fingerprint = blake3::hash(format!("{one}.{two}").as_bytes());
-    Ok(Some(Key { decoding, algorithms: usable, fingerprint }))
+    Ok(Some(Key { parsed, fingerprint }))
+}
+
+/// The numbers of a public key, read and of the right size.
+enum Numbers {
+    /// Modulus and exponent.
+    Rsa(PublicKeyComponents<Vec<u8>>),
+    /// A point of a curve as the library takes it.
+    Point(Vec<u8>),
+}
+
+impl Numbers {
+    fn parse(&self, algorithm: Algorithm) -> Option<ParsedPublicKey> {
+        match self {
+            Self::Rsa(components) => components.to_parsed_public_key(rsa_parameters(algorithm)?).ok(),
+            Self::Point(point) => ParsedPublicKey::new(point_parameters(algorithm)?, point).ok(),
+        }
+    }
+}
+
+fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    Some(match algorithm {
+        Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
+}
+
+fn point_parameters(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match algorithm {
+        Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
+        Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
+        Algorithm::EdDSA => &signature::ED25519,
+        _ => return None,
+    })
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| "holds a number that is not base64url".to_owned())
 }
 
-fn rsa(modulus: &str, exponent: &str) -> Result<DecodingKey, String> {
+fn rsa(modulus: &str, exponent: &str) -> Result<Numbers, String> {
     let number = bytes(modulus)?;
     let significant: Vec<u8> = number.into_iter().skip_while(|byte| *byte == 0).collect();
     let leading = significant.first().map_or(0, |byte| byte.leading_zeros() as usize);
@@ -159,27 +207,30 @@ fn rsa(modulus: &str, exponent: &str) -> Result<DecodingKey, String> {
     if !RSA_BITS.contains(&bits) {
         return Err(format!("is an RSA key of {bits} bits; {} to {} are used", RSA_BITS.start(), RSA_BITS.end()));
     }
-    let number = bytes(exponent)?;
-    let small = number.len() <= 4 && number.last().is_some_and(|last| last % 2 == 1) && number.as_slice() != [1];
+    let e = bytes(exponent)?;
+    let small = e.len() <= 4 && e.last().is_some_and(|last| last % 2 == 1) && e.as_slice() != [1];
     if !small {
         return Err("has an RSA exponent that is not an odd number of at most 32 bits above 1".into());
     }
-    DecodingKey::from_rsa_components(modulus, exponent).map_err(|error| error.to_string())
+    Ok(Numbers::Rsa(PublicKeyComponents { n: significant, e }))
 }
 
-fn coordinates(x: &str, y: &str, algorithms: &[Algorithm]) -> Result<DecodingKey, String> {
+fn coordinates(x: &str, y: &str, algorithms: &[Algorithm]) -> Result<Numbers, String> {
     let length = if algorithms.contains(&Algorithm::ES384) { 48 } else { 32 };
-    if bytes(x)?.len() != length || bytes(y)?.len() != length {
+    let (x, y) = (bytes(x)?, bytes(y)?);
+    if x.len() != length || y.len() != length {
         return Err(format!("has coordinates that are not {length} bytes long"));
     }
-    DecodingKey::from_ec_components(x, y).map_err(|error| error.to_string())
+    // Uncompressed (SEC 1, section 2.3.3).
+    Ok(Numbers::Point([&[4], x.as_slice(), y.as_slice()].concat()))
 }
 
-fn edwards(x: &str) -> Result<DecodingKey, String> {
-    if bytes(x)?.len() != 32 {
+fn edwards(x: &str) -> Result<Numbers, String> {
+    let x = bytes(x)?;
+    if x.len() != 32 {
         return Err("has a public key that is not 32 bytes long".into());
     }
-    DecodingKey::from_ed_components(x).map_err(|error| error.to_string())
+    Ok(Numbers::Point(x))
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("http_body_util", &["http"]),
     ("envoy_types", &["gate"]),
     ("prost", &["gate"]),
+    ("aws_lc_rs", &["token"]),
     ("jsonwebtoken", &["token"]),
     ("argon2", &["token"]),
     ("moka", &["authz", "token"]),
