@@ -34,6 +34,24 @@ impl KeySource for Shelf {
     }
 }
 
+fn issuer() -> IssuerConfig {
+    IssuerConfig {
+        issuer: ISSUER.into(),
+        audiences: vec!["cedargate".into()],
+        algorithms: vec!["EdDSA".into()],
+        keys: KeyPlace::Url {
+            url: format!("{ISSUER}/keys"),
+            authorities: None,
+            refresh: Duration::from_secs(3600),
+            longest_stale: Duration::from_secs(900),
+        },
+        claim: "sub".into(),
+        person: NamedBy::Username,
+        types: vec!["at+jwt".into()],
+        longest_life: Duration::from_secs(3600),
+    }
+}
+
 struct World {
     clock: Arc<HandClock>,
     directory: Arc<Directory>,
@@ -51,22 +69,7 @@ impl World {
         let sources = Sources { clock: clock.clone(), random: Arc::new(SeededRandom::new(1)) };
         let (directory, metrics) = (Arc::new(Directory::empty()), Arc::new(Metrics::new(&[])));
         let live = Arc::new(Live::new(Arc::new(Bundle::load(&Source::Shipped).unwrap())));
-        let issuer = IssuerConfig {
-            issuer: ISSUER.into(),
-            audiences: vec!["cedargate".into()],
-            algorithms: vec!["EdDSA".into()],
-            keys: KeyPlace::Url {
-                url: format!("{ISSUER}/keys"),
-                authorities: None,
-                refresh: Duration::from_secs(3600),
-                longest_stale: Duration::from_secs(900),
-            },
-            claim: "sub".into(),
-            person: NamedBy::Username,
-            types: vec!["at+jwt".into()],
-            longest_life: Duration::from_secs(3600),
-        };
-        let tokens = TokenConfig { issuers: vec![issuer], ..TokenConfig::default() };
+        let tokens = TokenConfig { issuers: vec![issuer()], ..TokenConfig::default() };
         let verifier = Arc::new(Verifier::new(&tokens, BEGIN).unwrap());
         let key = Key::edwards("one");
         let shelf = Arc::new(Shelf(Mutex::new(Some(key_set(&[key.public()])))));
@@ -172,6 +175,36 @@ impl Asker {
         let told = ["cedargate-decision", "cedargate-reason", "cedargate-user"];
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), told.map(header).into())
+    }
+}
+
+#[test]
+fn a_signature_by_each_algorithm_holds_and_one_by_another_does_not() {
+    let rsa = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(|name| name.parse().unwrap());
+    let keys = rsa.map(|algorithm| Key::rsa(&format!("{algorithm:?}")).with(algorithm)).into_iter();
+    let keys: Vec<Key> =
+        keys.chain([Key::elliptic("ES256"), Key::elliptic_384("ES384"), Key::edwards("EdDSA")]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    std::fs::write(&file, key_set(&keys.iter().map(Key::public).collect::<Vec<_>>())).unwrap();
+    let algorithms = cedargate::token::ALGORITHMS.map(str::to_owned).into();
+    let issuer = IssuerConfig { algorithms, keys: KeyPlace::File(file), ..issuer() };
+    let tokens = TokenConfig { issuers: vec![issuer], ..TokenConfig::default() };
+    let verifier = Verifier::new(&tokens, BEGIN).unwrap();
+    let second = BEGIN.0 / SECOND;
+    let claims = json!({"iss": ISSUER, "aud": "cedargate", "sub": "jdoe", "exp": second + 60});
+    for key in &keys {
+        let token = key.token(&claims);
+        let proof = verifier.verify(&format!("Bearer {token}"), BEGIN).unwrap();
+        assert_eq!(proof.identity().name, "jdoe", "{}", key.id);
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        for other in keys.iter().filter(|other| other.id != key.id) {
+            let forged = format!("Bearer {signed}.{}", other.sign(signed));
+            assert!(verifier.verify(&forged, BEGIN).is_err(), "{} by {}", key.id, other.id);
+        }
+        let changed = signature.replacen(signature.chars().nth(9).unwrap(), "_", 1);
+        let forged = format!("Bearer {signed}.{changed}");
+        assert!(changed == signature || verifier.verify(&forged, BEGIN).is_err(), "{}", key.id);
     }
 }
 

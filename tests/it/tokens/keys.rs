@@ -32,6 +32,16 @@ impl Key {
         Self { id: id.into(), algorithm: Algorithm::ES256, private: EncodingKey::from_ec_der(pair.serialized_der()) }
     }
 
+    pub fn elliptic_384(id: &str) -> Self {
+        let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        Self { id: id.into(), algorithm: Algorithm::ES384, private: EncodingKey::from_ec_der(pair.serialized_der()) }
+    }
+
+    /// The same key, used with another algorithm of its kind.
+    pub fn with(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
+    }
+
     pub fn edwards(id: &str) -> Self {
         let pair = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         // Version 1 of PKCS#8, without the public half that newer writers put behind it.
