@@ -124,6 +124,11 @@ impl Basis {
         Self { proof: Some(proof), ..self }
     }
 
+    /// Where the directory stood.
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
     /// The decision's reason.
     pub const fn reason(&self) -> Reason {
         self.reason

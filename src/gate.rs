@@ -226,7 +226,7 @@ impl Gate {
             if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && differs(&kept.answer)) {
                 self.authz.distrust_answers(judgement.0.action.as_deref());
             }
-            self.judgements.keep(&place, basis, judgement.clone());
+            self.judgements.keep(&place, basis, || judgement.clone());
         }
         Ok(judgement)
     }

@@ -7,7 +7,8 @@
 //! whose token was believed, for as long as it would be believed again; what a password proves is not.
 //!
 //! The table is of fixed size, [`WAYS`] places for each key, those for long questions apart; a look-up takes no lock and
-//! allocates nothing.
+//! allocates nothing. Once a set is full, an answer takes a place from the second time on that its question is asked on
+//! one revision: what is never asked again costs a mark, and so does everything while changes pour in.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -55,12 +56,14 @@ pub struct Answers<A> {
 struct Set<A> {
     /// Part of the hash of what stands at each place, so that mostly the right place alone is looked at.
     tags: [AtomicU32; WAYS],
+    /// Marks of questions that were asked once, on some revision.
+    asked: [AtomicU32; WAYS],
     places: [ArcSwapOption<Kept<A>>; WAYS],
 }
 
 impl<A> Set<A> {
     fn empty() -> Self {
-        Self { tags: Default::default(), places: Default::default() }
+        Self { tags: Default::default(), asked: Default::default(), places: Default::default() }
     }
 }
 
@@ -104,20 +107,33 @@ impl<A> Answers<A> {
         })
     }
 
-    /// Keeps an answer, at the place of an earlier one to the same question, else at a free one, else at any of its own.
-    pub fn keep(&self, place: &Place<'_>, basis: Basis, answer: A) {
+    /// Keeps an answer at a free place; else, if the question comes again, at the place of an earlier answer to it, of one
+    /// of another state, or of any.
+    pub fn keep(&self, place: &Place<'_>, basis: Basis, answer: impl FnOnce() -> A) {
         let Some(set) = self.sets.get(place.set) else { return };
         let at =
             |fits: &dyn Fn(Option<&Kept<A>>) -> bool| set.places.iter().position(|kept| fits(kept.load().as_deref()));
         let same = at(&|kept| kept.is_some_and(|kept| kept.is_of(place)));
-        let free = || at(&|kept| kept.is_none());
+        let free = if same.is_none() { at(&|kept| kept.is_none()) } else { None };
+        if free.is_none() && !set.is_asked_again(place, &basis) {
+            return;
+        }
         let stale = || at(&|kept| kept.is_some_and(|kept| !kept.basis.is_of_the_state_of(&basis)));
         // Which of several goes is for the question's own hash to say: no state to keep, and no pattern to aim at.
-        let at = same.or_else(free).or_else(stale).unwrap_or(place.tag as usize % WAYS);
+        let at = same.or(free).or_else(stale).unwrap_or(place.tag as usize % WAYS);
         let (Some(tag), Some(to)) = (set.tags.get(at), set.places.get(at)) else { return };
-        let question = place.question.into();
+        let (question, answer) = (place.question.into(), answer());
         to.store(Some(Arc::new(Kept { question, channel: place.channel, basis, answer })));
         tag.store(place.tag, Ordering::Relaxed);
+    }
+}
+
+impl<A> Set<A> {
+    /// Whether the question was asked before on this revision, as far as marks tell; the first time leaves one.
+    fn is_asked_again(&self, place: &Place<'_>, basis: &Basis) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "a mark")]
+        let mark = place.tag.wrapping_add((basis.revision().number as u32).wrapping_mul(0x9E37_79B9));
+        self.asked.get(place.tag as usize % WAYS).is_some_and(|asked| asked.swap(mark, Ordering::Relaxed) == mark)
     }
 }
 
@@ -365,7 +381,10 @@ mod tests {
 
         let place = gate.answers.place(&request.body, crate::domain::Channel::Api).expect("short");
         let kept = gate.answers.find(&place).expect("kept");
-        gate.answers.keep(&place, kept.basis.clone(), b"{\"decision\":\"permit\",\"seeded\":1".as_slice().into());
+        let seeded = || b"{\"decision\":\"permit\",\"seeded\":1".as_slice().into();
+        // The second time at the latest.
+        gate.answers.keep(&place, kept.basis.clone(), seeded);
+        gate.answers.keep(&place, kept.basis.clone(), seeded);
         while native::again(&gate, &request).is_ok() {}
         assert_eq!(said(ask(&gate, &request)), first, "made anew");
         assert!(world.authz.self_check().expect_err("a finding").contains("differed from one made anew"));

@@ -203,7 +203,7 @@ fn keep(gate: &Gate, place: &Place<'_>, before: Option<&Text>, decision: &Decisi
         gate.authz.distrust_answers(decision.action.as_deref());
     }
     if text.len() <= LONGEST_ANSWER {
-        gate.answers.keep(place, basis, text.into());
+        gate.answers.keep(place, basis, || text.into());
     }
 }
 
