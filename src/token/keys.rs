@@ -175,24 +175,24 @@ impl Numbers {
 }
 
 fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
-    Some(match algorithm {
-        Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-        Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-        Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-        Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
-        Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
-        Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
-        _ => return None,
-    })
+    let all: [(Algorithm, &'static RsaParameters); 6] = [
+        (Algorithm::RS256, &signature::RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::RS384, &signature::RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::RS512, &signature::RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::PS256, &signature::RSA_PSS_2048_8192_SHA256),
+        (Algorithm::PS384, &signature::RSA_PSS_2048_8192_SHA384),
+        (Algorithm::PS512, &signature::RSA_PSS_2048_8192_SHA512),
+    ];
+    all.into_iter().find_map(|(own, parameters)| (own == algorithm).then_some(parameters))
 }
 
 fn point_parameters(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
-    Some(match algorithm {
-        Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
-        Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
-        Algorithm::EdDSA => &signature::ED25519,
-        _ => return None,
-    })
+    let all: [(Algorithm, &'static dyn VerificationAlgorithm); 3] = [
+        (Algorithm::ES256, &signature::ECDSA_P256_SHA256_FIXED),
+        (Algorithm::ES384, &signature::ECDSA_P384_SHA384_FIXED),
+        (Algorithm::EdDSA, &signature::ED25519),
+    ];
+    all.into_iter().find_map(|(own, parameters)| (own == algorithm).then_some(parameters))
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>, String> {
