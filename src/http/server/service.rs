@@ -98,23 +98,34 @@ impl Ids {
 }
 
 /// Answers a request. Called by hyper once the headers are complete.
-pub(super) async fn answer(
+pub(super) fn answer(
     connection: Arc<Connection>,
     request: hyper::Request<Incoming>,
+) -> impl Future<Output = Result<hyper::Response<Served>, Infallible>> + Send {
+    // Taken apart out here, and lent from then on: every HTTP/2 stream holds this future while it waits for its body, so
+    // what it holds twice costs memory that clients decide on.
+    let (parts, body) = request.into_parts();
+    answered(connection, parts, body)
+}
+
+async fn answered(
+    connection: Arc<Connection>,
+    mut parts: Parts,
+    body: Incoming,
 ) -> Result<hyper::Response<Served>, Infallible> {
     let watch = Stopwatch::start();
     let listener = &connection.listener;
-    let presence = Presence::new(&connection, request.version());
+    let presence = Presence::new(&connection, parts.version);
     let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
-    let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_http1 = parts.version != Version::HTTP_2;
     let clients_id = parts.headers.get(&CLIENTS_REQUEST_ID).cloned();
 
-    let outcome = handle(&connection, parts, body, id).await;
+    let outcome = handle(&connection, &mut parts, body, id).await;
     let mut response = outcome.response;
-    if outcome.body_left && is_http1 {
+    // What looked like another request's target ends the connection too.
+    if is_http1 && (outcome.body_left || connection.vitals.fragments.any()) {
         connection.vitals.linger();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -171,13 +182,14 @@ struct Outcome {
     body_left: bool,
 }
 
-async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
+async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
-    if let Err(refusal) = settle_host(&mut parts).and_then(|()| connection.known()) {
+    if let Err(refusal) = settle_host(parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
         return Outcome { response, template: "", body_left: !body.is_end_stream() };
     }
-    if connection.vitals.had_fragment() {
+    let vitals = &connection.vitals;
+    if !vitals.is_multiplexed() && vitals.fragments.are_of(&parts.method, &parts.uri) {
         // The connection closes: what of the bytes still to come is a request cannot be told.
         return Outcome {
             response: listener.table.render(parts.uri.path(), &fragment()),
@@ -185,7 +197,7 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             body_left: true,
         };
     }
-    let uri = parts.uri;
+    let uri = &parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
         Ok(found) => found,
         Err(miss) => {
@@ -199,10 +211,10 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         body_left,
     };
     let request = |body| Request {
-        method: parts.method,
+        method: parts.method.clone(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
-        headers: parts.headers,
+        headers: std::mem::take(&mut parts.headers),
         body,
         peer: Arc::clone(&connection.peer),
         parameters,
@@ -261,10 +273,6 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
 /// the client may still be sending.
 async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot, Bytes), (Refusal, bool)> {
     let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
-    // One that came with the body speaks against this request, not against the next one's sender.
-    if connection.vitals.had_fragment() {
-        return Err((fragment(), true));
-    }
     if !connection.listener.admission.admits() {
         let message = "requests wait too long for a processor here; try again soon, or ask another node";
         return Err((Refusal::unavailable("overloaded", message), false));
