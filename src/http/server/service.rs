@@ -115,7 +115,7 @@ async fn answered(
 ) -> Result<hyper::Response<Served>, Infallible> {
     let watch = Stopwatch::start();
     let listener = &connection.listener;
-    let presence = Presence::new(&connection, parts.version);
+    let mut presence = Presence::new(&connection, parts.version);
     let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
     let is_head = parts.method == Method::HEAD;
@@ -147,6 +147,9 @@ async fn answered(
         took_us = took.as_micros(),
         "answered"
     );
+    if response.body().whole().is_some() {
+        presence.ends_at = Some(connection.vitals.moment(watch, took));
+    }
     Ok(response.map(|body| Served::new(body, presence)))
 }
 
@@ -366,18 +369,24 @@ impl Drop for Slot {
 }
 
 /// A request that the connection is busy with, to the last byte of its answer.
-struct Presence(Arc<Connection>);
+struct Presence {
+    connection: Arc<Connection>,
+    /// When an answer that is there whole was made, so that no clock need be read when it is handed over. Until the
+    /// client has taken it the connection is not idle, whatever stands here.
+    ends_at: Option<u64>,
+}
 
 impl Presence {
     fn new(connection: &Arc<Connection>, version: Version) -> Self {
         connection.vitals.begin(version);
-        Self(Arc::clone(connection))
+        Self { connection: Arc::clone(connection), ends_at: None }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.vitals.end();
+        let vitals = &self.connection.vitals;
+        self.ends_at.map_or_else(|| vitals.end(), |moment| vitals.end_at(moment));
     }
 }
 
@@ -407,7 +416,7 @@ pub(super) struct Served {
 
 impl Served {
     fn new(body: Body, presence: Presence) -> Self {
-        presence.0.vitals.unsent(true);
+        presence.connection.vitals.unsent(true);
         Self { body, presence, unsent: true }
     }
 }
@@ -415,7 +424,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         if self.unsent {
-            self.presence.0.vitals.unsent(false);
+            self.presence.connection.vitals.unsent(false);
         }
     }
 }
@@ -430,11 +439,11 @@ impl hyper::body::Body for Served {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
-            self.presence.0.vitals.sent();
+            self.presence.connection.vitals.sent();
         }
         if polled.is_ready() != self.unsent {
             self.unsent = polled.is_ready();
-            self.presence.0.vitals.unsent(self.unsent);
+            self.presence.connection.vitals.unsent(self.unsent);
         }
         polled
     }

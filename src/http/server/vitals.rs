@@ -104,8 +104,18 @@ impl Vitals {
 
     /// An answer has been handed over to the last byte.
     pub(super) fn end(&self) {
-        self.idle_since.store(self.now(), Ordering::Relaxed);
+        self.end_at(self.now());
+    }
+
+    /// The same, where the moment is known.
+    pub(super) fn end_at(&self, moment: u64) {
+        self.idle_since.store(moment, Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The moment of so long after the watch's start.
+    pub(super) fn moment(&self, watch: Stopwatch, and: Duration) -> u64 {
+        self.opened.milliseconds_to(watch, and)
     }
 
     /// Something came of what the client sent.
