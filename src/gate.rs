@@ -38,7 +38,7 @@ pub struct Gate {
     authz: Arc<Authz>,
     config: GateConfig,
     /// Answers of our own dialect, by their texts.
-    answers: Answers<Box<[u8]>>,
+    answers: Answers<()>,
     /// Decisions that the other dialects write each in its own way, by their questions.
     judgements: Answers<Judgement>,
 }
@@ -226,7 +226,7 @@ impl Gate {
             if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && differs(&kept.answer)) {
                 self.authz.distrust_answers(judgement.0.action.as_deref());
             }
-            self.judgements.keep(&place, basis, || judgement.clone());
+            self.judgements.keep(&place, basis, &[], || judgement.clone());
         }
         Ok(judgement)
     }

@@ -28,7 +28,7 @@ pub const USER_ID: &str = "cedargate-user-id";
 pub const OURS: [&str; 6] = [DECISION, DECISION_ID, REASON, USER, USER_ID, super::credentials::TOKEN_HEADER];
 
 /// Where a gateway asks for the times of an answer's stages, which it gets where it may ask for explanations.
-pub const TIMING: &str = "cedargate-timing";
+pub const TIMING: HeaderName = HeaderName::from_static("cedargate-timing");
 
 /// Headers by which clients ask a service for another method or path than the one that was judged. No gateway that
 /// asks us may pass them on.

@@ -37,11 +37,14 @@ pub const LONGEST_ANSWER: usize = 896;
 /// An answer with its question.
 #[derive(Debug)]
 pub struct Kept<A> {
-    question: Box<[u8]>,
+    /// The question, and behind it the answer's text: side by side, since both are read where one is, mostly for the first
+    /// time in a long while.
+    texts: Box<[u8]>,
+    question: usize,
     channel: Channel,
     /// What it rests on.
     pub basis: Basis,
-    /// All of it but the decision's id, which is new each time.
+    /// What else the answer is made from.
     pub answer: A,
 }
 
@@ -109,7 +112,9 @@ impl<A> Answers<A> {
 
     /// Keeps an answer at a free place; else, if the question comes again, at the place of an earlier answer to it, of one
     /// of another state, or of any.
-    pub fn keep(&self, place: &Place<'_>, basis: Basis, answer: impl FnOnce() -> A) {
+    ///
+    /// `text` is the answer without the decision's id, which is new each time; empty where each is written anew.
+    pub fn keep(&self, place: &Place<'_>, basis: Basis, text: &[u8], answer: impl FnOnce() -> A) {
         let Some(set) = self.sets.get(place.set) else { return };
         let at =
             |fits: &dyn Fn(Option<&Kept<A>>) -> bool| set.places.iter().position(|kept| fits(kept.load().as_deref()));
@@ -122,8 +127,8 @@ impl<A> Answers<A> {
         // Which of several goes is for the question's own hash to say: no state to keep, and no pattern to aim at.
         let at = same.or(free).or_else(stale).unwrap_or(place.tag as usize % WAYS);
         let (Some(tag), Some(to)) = (set.tags.get(at), set.places.get(at)) else { return };
-        let (question, answer) = (place.question.into(), answer());
-        to.store(Some(Arc::new(Kept { question, channel: place.channel, basis, answer })));
+        let (texts, question) = ([place.question, text].concat().into(), place.question.len());
+        to.store(Some(Arc::new(Kept { texts, question, channel: place.channel, basis, answer: answer() })));
         tag.store(place.tag, Ordering::Relaxed);
     }
 }
@@ -145,12 +150,17 @@ impl<A> Default for Answers<A> {
 
 impl<A> Kept<A> {
     fn is_of(&self, place: &Place<'_>) -> bool {
-        self.channel == place.channel && *self.question == *place.question
+        self.channel == place.channel && self.question() == place.question
     }
 
     /// The question as it was sent.
     pub fn question(&self) -> &[u8] {
-        &self.question
+        self.texts.get(..self.question).unwrap_or_default()
+    }
+
+    /// The answer's text without the decision's id.
+    pub fn text(&self) -> &[u8] {
+        self.texts.get(self.question..).unwrap_or_default()
     }
 
     /// The channel that the gateway's settings, or its batch, gave the question.
@@ -381,10 +391,10 @@ mod tests {
 
         let place = gate.answers.place(&request.body, crate::domain::Channel::Api).expect("short");
         let kept = gate.answers.find(&place).expect("kept");
-        let seeded = || b"{\"decision\":\"permit\",\"seeded\":1".as_slice().into();
+        let seeded = b"{\"decision\":\"permit\",\"seeded\":1";
         // The second time at the latest.
-        gate.answers.keep(&place, kept.basis.clone(), seeded);
-        gate.answers.keep(&place, kept.basis.clone(), seeded);
+        gate.answers.keep(&place, kept.basis.clone(), seeded, || ());
+        gate.answers.keep(&place, kept.basis.clone(), seeded, || ());
         while native::again(&gate, &request).is_ok() {}
         assert_eq!(said(ask(&gate, &request)), first, "made anew");
         assert!(world.authz.self_check().expect_err("a finding").contains("differed from one made anew"));

@@ -18,7 +18,7 @@ use super::answers::{Kept, LONGEST_ANSWER, Place, basis};
 use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
-use crate::authz::Basis;
+use crate::authz::{Basis, DecisionId};
 use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Reason, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 use crate::telemetry::{Laps, Stage};
@@ -109,7 +109,7 @@ struct ResourceAnswer<'a> {
 }
 
 /// An answer that was given, up to its id.
-type Text = Kept<Box<[u8]>>;
+type Text = Kept<()>;
 
 /// What a batch gives to questions that do not say it themselves.
 #[derive(Default)]
@@ -126,20 +126,27 @@ pub fn again(gate: &Gate, request: &Request) -> Result<Response, Option<Laps>> {
     let laps = measure(gate, manner, request);
     let place = gate.answers.place(&request.body, manner.channel);
     let kept = place.and_then(|place| gate.answers.find(&place));
-    let view = gate.authz.view().timed(laps.as_ref());
-    let kept = kept.filter(|kept| kept.holds(&view) && view.repeat(&kept.basis));
+    let Some(kept) = kept else {
+        lap(laps.as_ref(), Stage::Cache);
+        return Err(laps);
+    };
+    let view = gate.authz.view().timed(laps.as_ref()).of_one_moment();
+    let repeats = kept.holds(&view) && view.repeat(&kept.basis);
     lap(laps.as_ref(), Stage::Cache);
+    let id = view.decision_id();
     drop(view);
-    let Some(kept) = kept else { return Err(laps) };
-    let mut text = Vec::with_capacity(kept.answer.len() + ID);
-    text.extend_from_slice(&kept.answer);
-    Ok(respond_with(gate, kept.basis.reason(), text, laps.as_ref()))
+    if !repeats {
+        return Err(laps);
+    }
+    let mut text = Vec::with_capacity(kept.text().len() + ID);
+    text.extend_from_slice(kept.text());
+    Ok(respond_with(gate, kept.basis.reason(), &id, text, laps.as_ref()))
 }
 
 /// What measures a question: a gateway may ask for its times, else one now and then is measured.
 fn measure(gate: &Gate, manner: &Manner, request: &Request) -> Option<Laps> {
     // Whoever may not learn why an answer is what it is may not learn from its times what others have asked.
-    if manner.explain && request.header(TIMING) == Some("1") {
+    if manner.explain && request.headers.get(&TIMING).is_some_and(|asked| asked == "1") {
         return Some(Laps::asked());
     }
     gate.authz.sample()
@@ -177,14 +184,13 @@ async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<R
     if let (Some(place), Some(basis)) = (place, basis(&question, &decision, doubts, proof)) {
         keep(gate, &place, before.as_deref(), &decision, basis, &text);
     }
-    Ok(respond_with(gate, decision.reason, text, laps))
+    Ok(respond_with(gate, decision.reason, &gate.authz.decision_id(), text, laps))
 }
 
-fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>, laps: Option<&Laps>) -> Response {
-    let id = gate.authz.decision_id();
-    write_id(&mut text, &id);
+fn respond_with(gate: &Gate, reason: Reason, id: &DecisionId, mut text: Vec<u8>, laps: Option<&Laps>) -> Response {
+    write_id(&mut text, id);
     let mut response = respond(StatusCode::OK, "application/json", text);
-    decision_headers(response.headers_mut(), reason, &id);
+    decision_headers(response.headers_mut(), reason, id);
     if let Some(laps) = laps {
         laps.lap(Stage::Write);
         if laps.is_asked() {
@@ -199,11 +205,11 @@ fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>, laps: Option<&La
 /// Keeps an answer for whoever asks the same. `before` is what was kept and not given: made on the same state it must say
 /// the same.
 fn keep(gate: &Gate, place: &Place<'_>, before: Option<&Text>, decision: &Decision, basis: Basis, text: &[u8]) {
-    if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && *kept.answer != *text) {
+    if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && kept.text() != text) {
         gate.authz.distrust_answers(decision.action.as_deref());
     }
     if text.len() <= LONGEST_ANSWER {
-        gate.answers.keep(place, basis, || text.into());
+        gate.answers.keep(place, basis, text, || ());
     }
 }
 

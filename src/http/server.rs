@@ -208,7 +208,7 @@ fn process(stream: &UnixStream) -> Option<PeerProcess> {
 /// One connection from its first byte to its last.
 async fn converse<S>(
     stream: S,
-    mut peer: Peer,
+    peer: Peer,
     shared: Arc<Shared>,
     mut phases: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
@@ -227,28 +227,41 @@ async fn converse<S>(
     let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, bodies, _alive: alive };
     match &shared.tls {
         None => talk(guarded, connection(Arc::new(peer)), &shared, &mut phases).await,
-        Some(tls) => {
-            // Below TLS the guard keeps the same deadlines: until the first request is whole, all of it is the head.
-            let shake_hands = TlsAcceptor::from(tls.config()).accept(guarded);
-            let shaken = tokio::select! {
-                shaken = shake_hands => Some(shaken),
-                _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
-            };
-            match shaken {
-                Some(Ok(stream)) => {
-                    peer.certificate = tls::client_certificate(stream.get_ref().1);
-                    talk(stream, connection(Arc::new(peer)), &shared, &mut phases).await;
-                }
-                Some(Err(cause)) => {
-                    metrics.cut(Cut::Handshake);
-                    tracing::debug!(listener = metrics.name(), %cause, "no TLS connection came about");
-                }
-                None => metrics.cut(Cut::Drain),
-            }
-        }
+        // On the heap: a connection without TLS need not be as large as one with it.
+        Some(tls) => Box::pin(secured(guarded, peer, tls, connection, &shared, &mut phases)).await,
     }
     metrics.disconnected();
     drop(permit);
+}
+
+/// A handshake, and then requests and answers. Below TLS the guard keeps the same deadlines: until the first request is
+/// whole, all of it is the head.
+async fn secured<S>(
+    guarded: Guarded<S>,
+    mut peer: Peer,
+    tls: &Tls,
+    connection: impl FnOnce(Arc<Peer>) -> Connection,
+    shared: &Shared,
+    phases: &mut watch::Receiver<Phase>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let metrics = &shared.listener.metrics;
+    let shaken = tokio::select! {
+        shaken = TlsAcceptor::from(tls.config()).accept(guarded) => Some(shaken),
+        _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
+    };
+    match shaken {
+        Some(Ok(stream)) => {
+            peer.certificate = tls::client_certificate(stream.get_ref().1);
+            talk(stream, connection(Arc::new(peer)), shared, phases).await;
+        }
+        Some(Err(cause)) => {
+            metrics.cut(Cut::Handshake);
+            tracing::debug!(listener = metrics.name(), %cause, "no TLS connection came about");
+        }
+        None => metrics.cut(Cut::Drain),
+    }
 }
 
 /// Requests and answers, to the end of the connection or of the listener.

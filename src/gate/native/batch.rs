@@ -114,7 +114,7 @@ async fn answer_all(gate: &Gate, view: &View<'_>, defaults: &Defaults<'_>, items
         work += if matches!(item, Item::Kept(_)) { 1 } else { KEPT_IN_ONE_GO / IN_ONE_GO };
         let decided;
         let text = match item {
-            Item::Kept(kept) if view.repeat(&kept.basis) => Ok(&*kept.answer),
+            Item::Kept(kept) if view.repeat(&kept.basis) => Ok(kept.text()),
             Item::Kept(kept) => {
                 decided = again(gate, view, defaults, kept);
                 decided.as_deref()

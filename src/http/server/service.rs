@@ -98,23 +98,35 @@ impl Ids {
 }
 
 /// Answers a request. Called by hyper once the headers are complete.
-pub(super) async fn answer(
+pub(super) fn answer(
     connection: Arc<Connection>,
     request: hyper::Request<Incoming>,
+) -> impl Future<Output = Result<hyper::Response<Served>, Infallible>> + Send {
+    // Taken apart out here, and lent from then on: every HTTP/2 stream holds this future while it waits for its body, so
+    // what it holds twice costs memory that clients decide on.
+    let (parts, body) = request.into_parts();
+    answered(connection, parts, body)
+}
+
+async fn answered(
+    connection: Arc<Connection>,
+    mut parts: Parts,
+    body: Incoming,
 ) -> Result<hyper::Response<Served>, Infallible> {
     let watch = Stopwatch::start();
     let listener = &connection.listener;
-    let presence = Presence::new(&connection, request.version());
+    let mut body = Some(body);
+    let mut presence = Presence::new(&connection, parts.version);
     let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
-    let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_http1 = parts.version != Version::HTTP_2;
     let clients_id = parts.headers.get(&CLIENTS_REQUEST_ID).cloned();
 
-    let outcome = handle(&connection, parts, body, id).await;
+    let outcome = handle(&connection, &mut parts, &mut body, id).await;
     let mut response = outcome.response;
-    if outcome.body_left && is_http1 {
+    // What looked like another request's target ends the connection too.
+    if is_http1 && (outcome.body_left || connection.vitals.fragments.any()) {
         connection.vitals.linger();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -136,6 +148,9 @@ pub(super) async fn answer(
         took_us = took.as_micros(),
         "answered"
     );
+    if response.body().whole().is_some() {
+        presence.ends_at = Some(connection.vitals.moment(watch, took));
+    }
     Ok(response.map(|body| Served::new(body, presence)))
 }
 
@@ -164,6 +179,11 @@ fn fragment() -> Refusal {
     Refusal { code: "malformed-request", ..Refusal::bad_request(message) }
 }
 
+/// Whether the client may still be sending it.
+fn is_left(body: &Option<Incoming>) -> bool {
+    body.as_ref().is_some_and(|body| !body.is_end_stream())
+}
+
 struct Outcome {
     response: Response,
     template: &'static str,
@@ -171,13 +191,14 @@ struct Outcome {
     body_left: bool,
 }
 
-async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
+async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: &mut Option<Incoming>, id: String) -> Outcome {
     let listener = &connection.listener;
-    if let Err(refusal) = settle_host(&mut parts).and_then(|()| connection.known()) {
+    if let Err(refusal) = settle_host(parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
-        return Outcome { response, template: "", body_left: !body.is_end_stream() };
+        return Outcome { response, template: "", body_left: is_left(body) };
     }
-    if connection.vitals.had_fragment() {
+    let vitals = &connection.vitals;
+    if !vitals.is_multiplexed() && vitals.fragments.are_of(&parts.method, &parts.uri) {
         // The connection closes: what of the bytes still to come is a request cannot be told.
         return Outcome {
             response: listener.table.render(parts.uri.path(), &fragment()),
@@ -185,12 +206,12 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             body_left: true,
         };
     }
-    let uri = parts.uri;
+    let uri = &parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
         Ok(found) => found,
         Err(miss) => {
             let response = listener.table.render_miss(uri.path(), &miss);
-            return Outcome { response, template: "", body_left: !body.is_end_stream() };
+            return Outcome { response, template: "", body_left: is_left(body) };
         }
     };
     let refused = |refusal: &Refusal, body_left| Outcome {
@@ -199,72 +220,81 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         body_left,
     };
     let request = |body| Request {
-        method: parts.method,
+        method: parts.method.clone(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
-        headers: parts.headers,
+        headers: std::mem::take(&mut parts.headers),
         body,
         peer: Arc::clone(&connection.peer),
         parameters,
         id,
     };
-    let done = match handling {
-        Handling::Stream(handler) => {
-            let limits = &listener.limits;
-            if body.size_hint().lower() > limits.stream_bytes {
-                return refused(&body_too_large(limits.stream_bytes), true);
-            }
-            let slot = match Slot::take(connection, None) {
-                Ok(slot) => slot,
-                Err(refusal) => return refused(&refusal, !body.is_end_stream()),
-            };
-            let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
-            let reader = reader.holding(Streaming::new(connection));
-            let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
-            Box::pin(run(slot, template, request, move |request| handler(request, reader), None)).await
-        }
-        Handling::Now(handler) => match complete(connection, body).await {
-            Ok((_slot, bytes)) => {
-                let request = request(bytes);
-                catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| failed(&listener.metrics, template))
-            }
-            Err((refusal, body_left)) => return refused(&refusal, body_left),
-        },
-        Handling::Here(handler) => match complete(connection, body).await {
-            Ok((_slot, bytes)) => {
-                let request = request(bytes);
-                match catch_unwind(AssertUnwindSafe(|| handler(request))) {
-                    Ok(Reply::Now(response)) => Ok(response),
-                    Ok(Reply::Later(answer)) => here(answer, listener, template).await,
-                    Err(_) => Err(failed(&listener.metrics, template)),
-                }
-            }
-            Err((refusal, body_left)) => return refused(&refusal, body_left),
-        },
-        Handling::Later(handler) => match complete(connection, body).await {
-            Ok((slot, bytes)) => {
-                let (handler, request) = (Arc::clone(handler), request(bytes));
-                let deadline = Some(listener.limits.handler_deadline);
-                // In a box, so that requests answered on the spot do not carry the room for it.
-                Box::pin(run(slot, template, request, move |request| handler(request), deadline)).await
-            }
-            Err((refusal, body_left)) => return refused(&refusal, body_left),
-        },
-    };
-    match done {
+    let done = |done: Result<Response, Refusal>| match done {
         Ok(response) => Outcome { response, template, body_left: false },
         Err(refusal) => refused(&refusal, false),
+    };
+    let metrics = &listener.metrics;
+    let complete = match handling {
+        Handling::Stream(_) => Ok(None),
+        Handling::Now(_) | Handling::Here(_) | Handling::Later(_) => complete(connection, body).await.map(Some),
+    };
+    let complete = match complete {
+        Ok(complete) => complete,
+        Err((refusal, body_left)) => return refused(&refusal, body_left),
+    };
+    // What is not answered on the spot waits on the heap: every request carries the room of this function.
+    let waiting: Waiting<'_> = match (handling, complete) {
+        (Handling::Now(handler), Some((_slot, bytes))) => {
+            let answered = catch_unwind(AssertUnwindSafe(|| handler(request(bytes))));
+            return done(answered.map_err(|_| failed(metrics, template)));
+        }
+        (Handling::Here(handler), Some((slot, bytes))) => {
+            match catch_unwind(AssertUnwindSafe(|| handler(request(bytes)))) {
+                Ok(Reply::Now(response)) => return done(Ok(response)),
+                Ok(Reply::Later(answer)) => Box::pin(here(slot, answer, template)),
+                Err(_) => return done(Err(failed(metrics, template))),
+            }
+        }
+        (Handling::Later(handler), Some((slot, bytes))) => {
+            let (handler, deadline) = (Arc::clone(handler), listener.limits.handler_deadline);
+            Box::pin(run(slot, template, request(bytes), move |request| handler(request), Some(deadline)))
+        }
+        (Handling::Stream(handler), _) => match streaming(connection, body) {
+            Ok((slot, reader)) => {
+                let handler = Arc::clone(handler);
+                Box::pin(run(slot, template, request(Bytes::new()), move |request| handler(request, reader), None))
+            }
+            Err((refusal, body_left)) => return refused(&refusal, body_left),
+        },
+        (Handling::Now(_) | Handling::Here(_) | Handling::Later(_), None) => {
+            return refused(&Refusal::internal("a body was not read"), is_left(body));
+        }
+    };
+    done(waiting.await)
+}
+
+/// An answer that is waited for.
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
+
+/// Takes a slot for a request whose body its handler reads. A refusal comes with whether the client may still be sending.
+fn streaming(connection: &Arc<Connection>, body: &mut Option<Incoming>) -> Result<(Slot, BodyReader), (Refusal, bool)> {
+    let limits = &connection.listener.limits;
+    if body.as_ref().is_some_and(|body| body.size_hint().lower() > limits.stream_bytes) {
+        return Err((body_too_large(limits.stream_bytes), true));
     }
+    let slot = Slot::take(connection, None).map_err(|refusal| (refusal, is_left(body)))?;
+    let body = body.take().ok_or_else(|| (Refusal::internal("a body was read twice"), false))?;
+    let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
+    Ok((slot, reader.holding(Streaming::new(connection))))
 }
 
 /// Reads the body, then takes a slot: one that waits for its body has nothing to work on yet. A refusal comes with whether
 /// the client may still be sending.
-async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot, Bytes), (Refusal, bool)> {
-    let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
-    // One that came with the body speaks against this request, not against the next one's sender.
-    if connection.vitals.had_fragment() {
-        return Err((fragment(), true));
-    }
+async fn complete(connection: &Arc<Connection>, body: &mut Option<Incoming>) -> Result<(Slot, Bytes), (Refusal, bool)> {
+    let (bytes, held) = match body {
+        Some(body) => receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?,
+        None => (Bytes::new(), None),
+    };
     if !connection.listener.admission.admits() {
         let message = "requests wait too long for a processor here; try again soon, or ask another node";
         return Err((Refusal::unavailable("overloaded", message), false));
@@ -274,7 +304,8 @@ async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot,
 }
 
 /// Waits for an answer on the connection's own task. One that is there at its first turn costs no timer.
-async fn here(mut answer: Answer, listener: &Listener, template: &'static str) -> Result<Response, Refusal> {
+async fn here(slot: Slot, mut answer: Answer, template: &'static str) -> Result<Response, Refusal> {
+    let listener = &slot.connection.listener;
     let (metrics, deadline) = (&listener.metrics, listener.limits.handler_deadline);
     let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
         Ok(polled) => polled.map(Ok),
@@ -358,18 +389,24 @@ impl Drop for Slot {
 }
 
 /// A request that the connection is busy with, to the last byte of its answer.
-struct Presence(Arc<Connection>);
+struct Presence {
+    connection: Arc<Connection>,
+    /// When an answer that is there whole was made, so that no clock need be read when it is handed over. Until the
+    /// client has taken it the connection is not idle, whatever stands here.
+    ends_at: Option<u64>,
+}
 
 impl Presence {
     fn new(connection: &Arc<Connection>, version: Version) -> Self {
         connection.vitals.begin(version);
-        Self(Arc::clone(connection))
+        Self { connection: Arc::clone(connection), ends_at: None }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.vitals.end();
+        let vitals = &self.connection.vitals;
+        self.ends_at.map_or_else(|| vitals.end(), |moment| vitals.end_at(moment));
     }
 }
 
@@ -399,7 +436,7 @@ pub(super) struct Served {
 
 impl Served {
     fn new(body: Body, presence: Presence) -> Self {
-        presence.0.vitals.unsent(true);
+        presence.connection.vitals.unsent(true);
         Self { body, presence, unsent: true }
     }
 }
@@ -407,7 +444,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         if self.unsent {
-            self.presence.0.vitals.unsent(false);
+            self.presence.connection.vitals.unsent(false);
         }
     }
 }
@@ -422,11 +459,11 @@ impl hyper::body::Body for Served {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
-            self.presence.0.vitals.sent();
+            self.presence.connection.vitals.sent();
         }
         if polled.is_ready() != self.unsent {
             self.unsent = polled.is_ready();
-            self.presence.0.vitals.unsent(self.unsent);
+            self.presence.connection.vitals.unsent(self.unsent);
         }
         polled
     }

@@ -10,6 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, oneshot};
@@ -19,7 +20,6 @@ use super::*;
 use crate::http::client::Client;
 use crate::http::{Body, Method, Reply, Router, StatusCode, here, later, now, respond, stream};
 use crate::telemetry::{Metrics, Stopwatch};
-use hyper_util::rt::TokioExecutor;
 
 struct Running {
     address: ListenerAddress,
