@@ -75,3 +75,44 @@ impl<F: Future> Future for Waiting<F> {
         self.request.as_mut().poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Executor;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_would_only_wait_has_its_turns_at_once() {
+        let turns = Turns { waiting: Arc::default(), most: 1 };
+        let (done, mut order) = mpsc::unbounded_channel();
+        let says = |what: &'static str| {
+            let done = done.clone();
+            async move { done.send(what).unwrap() }
+        };
+        turns.execute(says("on its task"));
+        turns.execute(says("at once"));
+        assert_eq!(order.try_recv().ok(), Some("at once"));
+        assert!(order.try_recv().is_err(), "no task has run yet");
+        assert_eq!(order.recv().await, Some("on its task"));
+        turns.execute(says("another"));
+        assert!(order.try_recv().is_err(), "nobody waited any more");
+        assert_eq!(order.recv().await, Some("another"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_done_by_then_goes_on_elsewhere_and_a_panic_is_its_own() {
+        let turns = Turns { waiting: Arc::default(), most: 0 };
+        let (send, mut receive) = mpsc::channel(1);
+        let (done, mut answers) = mpsc::channel(1);
+        turns.execute(async move {
+            let told: Option<u8> = receive.recv().await;
+            done.send(told).await.unwrap();
+        });
+        turns.execute(async { panic!("of one request") });
+        assert_eq!(turns.waiting.load(Ordering::Relaxed), 0);
+        send.send(7).await.unwrap();
+        assert_eq!(answers.recv().await, Some(Some(7)));
+    }
+}
