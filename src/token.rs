@@ -17,8 +17,8 @@ pub mod shared;
 mod tests;
 
 pub use basic::{Basic, Fetched, Holder, PasswordSource, Passwords};
-pub use issuer::{ALGORITHMS, Identity, Issued, IssuerConfig, KeyPlace, NamedBy, TokenConfig};
-pub use jwt::{CredentialFault, IssuerFault, NewerKeys, Verifier};
+pub use issuer::{ALGORITHMS, Identity, Issued, IssuerConfig, KeyPlace, LEEWAY, NamedBy, TokenConfig};
+pub use jwt::{CredentialFault, IssuerFault, NewerKeys, Proof, Verifier};
 pub use keys::LARGEST_KEY_SET;
 pub use password::{Busy, Password, PasswordHashes};
 pub use principal::PrincipalRule;

@@ -2,12 +2,14 @@
 //!
 //! Closed: every connection sends its next question as soon as it has an answer; that shows throughput. Open: question
 //! `n` is due at `n / rate`, whether the server keeps up or not, and its latency counts from that instant, so a stall
-//! is felt by all questions that it delays. Waiting is spinning, since timers of a millisecond would drown microseconds.
+//! is felt by all questions that it delays. Waiting is spinning: timers of a millisecond would drown microseconds, and a
+//! client that sleeps has each answer wake it, on a virtual machine for the price of a whole request, which the server
+//! pays, and a slow server more often than a quick one.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -108,7 +110,7 @@ pub struct Load {
     pub verdicts: Vec<(usize, bool)>,
     /// Bytes of all answers with their heads.
     pub bytes: usize,
-    /// Share of the time for which the client itself computed: near 1 in the closed loop, it was the limit.
+    /// Share of the time in which the client had something to do: near 1 in the closed loop, it was the limit.
     pub busy: f64,
 }
 
@@ -159,10 +161,21 @@ impl Load {
 pub fn run(server: impl Into<Door>, plan: Plan) -> Result<Load, Failure> {
     let server = server.into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = own_processor_time();
-    let mut load = runtime.block_on(connect_and_ask(server, plan))?;
-    load.busy = own_processor_time().saturating_sub(before).as_secs_f64() / load.time.as_secs_f64().max(1e-9);
-    Ok(load)
+    runtime.block_on(connect_and_ask(server, plan))
+}
+
+/// Never sleeps; answers the time in which nothing was asked meanwhile. Ends with whoever waits for the rest.
+async fn spin(shared: Arc<Shared>, idle: Arc<AtomicU64>) {
+    let (mut turn, mut since) = (0, shared.started.elapsed());
+    loop {
+        tokio::task::yield_now().await;
+        let (now_turn, now) = (shared.next.load(Ordering::Relaxed), shared.started.elapsed());
+        if now_turn == turn {
+            let past = u64::try_from(now.saturating_sub(since).as_nanos()).unwrap_or(0);
+            idle.fetch_add(past, Ordering::Relaxed);
+        }
+        (turn, since) = (now_turn, now);
+    }
 }
 
 async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
@@ -183,6 +196,8 @@ async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
         Door::Tcp(_) | Door::Unix(_) => None,
     };
     let shared = Arc::new(Shared { plan, next: AtomicUsize::new(0), started: Stopwatch::start() });
+    let idle = Arc::new(AtomicU64::new(0));
+    let spinning = tokio::spawn(spin(Arc::clone(&shared), Arc::clone(&idle)));
     let asking: Vec<_> = (streams.into_iter())
         .map(|stream| {
             let (shared, head) = (Arc::clone(&shared), head.clone());
@@ -206,18 +221,15 @@ async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
         load.bytes += one.bytes;
         load.verdicts.extend(one.verdicts);
     }
+    spinning.abort();
+    let idle = Duration::from_nanos(idle.load(Ordering::Relaxed)).as_secs_f64();
+    load.busy = (1.0 - idle / load.time.as_secs_f64().max(1e-9)).clamp(0.0, 1.0);
     Ok(load)
 }
 
 /// A connection's bytes, whatever carries them.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
-
-/// Processor time of this thread until now; zero where the system does not tell.
-fn own_processor_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0))
-}
 
 /// One connection of HTTP/1.1.
 async fn ask(mut stream: Box<dyn Wire>, shared: &Shared) -> Result<Load, Failure> {

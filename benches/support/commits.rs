@@ -40,7 +40,7 @@ impl Commits {
                 UNION ALL SELECT length(value) FROM attribute NATURAL JOIN newest
                 UNION ALL SELECT length(scope) + length(value) FROM unique_key NATURAL JOIN newest
                 UNION ALL SELECT * FROM (SELECT length(operation) + length(body) + length(outcomes) + length(hash)
-                    FROM change_log ORDER BY number DESC LIMIT 1)
+                    FROM change_log ORDER BY place DESC LIMIT 1)
                 UNION ALL SELECT * FROM (SELECT length(id) + length(connection) + length(resource) + length(body)
                     FROM event ORDER BY number DESC LIMIT 1))";
         let bytes: i64 = ledger.query_row(text, [], |row| row.get(0))?;

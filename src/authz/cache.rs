@@ -7,7 +7,11 @@
 //! through the moment until which an outcome holds, which the bundle derives from its policies; outcomes that
 //! may change at any moment are not kept at all.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hashbrown::DefaultHashBuilder;
 
 use crate::domain::{Number, Timestamp};
 use crate::policy::Evaluation;
@@ -49,14 +53,34 @@ struct Kept {
     evaluation: Arc<Evaluation>,
 }
 
+/// Marks of keys that were asked for before, a power of two: 256 KiB.
+const MARKS: usize = 1 << 16;
+
 /// A bounded cache of evaluations.
 pub(super) struct DecisionCache {
-    kept: moka::sync::Cache<Key, Kept>,
+    kept: moka::sync::Cache<Key, Kept, DefaultHashBuilder>,
+    hasher: DefaultHashBuilder,
+    asked: Box<[AtomicU32]>,
 }
 
 impl DecisionCache {
     pub(super) fn new(entries: u64) -> Self {
-        Self { kept: moka::sync::Cache::new(entries) }
+        let hasher = DefaultHashBuilder::default();
+        let kept = moka::sync::Cache::builder().max_capacity(entries).build_with_hasher(hasher.clone());
+        Self { kept, hasher, asked: (0..MARKS).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    /// Whether such a key is worth a place: most contexts (a time, a number of the request) never come again, and keeping
+    /// what nobody asks for twice costs more than to evaluate it. So keys with a context are kept from the second
+    /// time on. A mark that another key has overwritten costs one evaluation more.
+    pub(super) fn comes_again(&self, key: &Key) -> bool {
+        if key.context.is_none() {
+            return true;
+        }
+        let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "some bits choose the place, others are the mark")]
+        let (at, mark) = (hash as usize % MARKS, (hash >> 32) as u32);
+        self.asked.get(at).is_some_and(|known| known.swap(mark, Ordering::Relaxed) == mark)
     }
 
     /// What is kept under the key and holds at this moment.

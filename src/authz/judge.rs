@@ -13,7 +13,9 @@ use super::rows::RowKey;
 use super::{Failure, PersonName, View};
 use crate::directory::{Account, Person, Snapshot};
 use crate::domain::{Channel, ContextValue, Decision, EntityName, Question, Reason, ResourceName, Timestamp};
-use crate::policy::{AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Target};
+use crate::policy::{
+    AccountFacts, Asker, ContextFault, Evaluation, Facts, PolicyFailure, ResourceFacts, Slice, Target,
+};
 use crate::telemetry::{CacheUse, Miss, Stage};
 use keep::{holds_until, never_kept};
 
@@ -268,7 +270,7 @@ impl Inputs<'_> {
 
     /// An action on an account that names none. What is checked before the account speaks first.
     fn without_account(&self) -> Result<Decision, Failure> {
-        let outcome = self.ask(ResourceFacts::Account(facts::unknown_account("")))?;
+        let outcome = self.ask(ResourceFacts::Account(facts::unknown_account("")), None)?;
         if outcome.reason < Reason::AccountRequired {
             let missed = never_kept(&outcome).unwrap_or(Miss::Unkeyed);
             return Ok(self.decision(&outcome, "Account", "".into(), Some(missed)));
@@ -310,7 +312,7 @@ impl Inputs<'_> {
         if let Some(kept) = self.kept(&key) {
             return Ok(self.decision(&kept, "Organization", name, None));
         }
-        let mut best = self.ask(ResourceFacts::Organization(organization))?;
+        let mut best = self.ask(ResourceFacts::Organization(organization), None)?;
         // A forbid on the organization holds for every account of it; only a default deny goes on.
         if !best.reason.permits() && best.policies.is_empty() && self.found.action.applies_to("Account") {
             best = self.on_any_account(known, best)?;
@@ -341,7 +343,8 @@ impl Inputs<'_> {
             }
             asked += 1;
             let facts = facts::account(self.snapshot(), account, Some(known.person));
-            let next = self.ask(ResourceFacts::Account(facts))?;
+            let key = ResourceKey::Account(Stamped { number: account.number, stamp: account.revision });
+            let next = self.ask(ResourceFacts::Account(facts), Some(key))?;
             let until = [best.until, next.until].into_iter().flatten().min();
             let momentary = best.momentary || next.momentary;
             if rank(&next) < rank(&best) {
@@ -372,7 +375,8 @@ impl Inputs<'_> {
         of != own || account.is_some_and(|account| account.organization != own)
     }
 
-    fn ask(&self, resource: ResourceFacts<'_>) -> Result<Evaluation, Failure> {
+    /// Evaluates. `key`: what the resource is made of, where it is one of the directory.
+    fn ask(&self, resource: ResourceFacts<'_>, key: Option<ResourceKey>) -> Result<Evaluation, Failure> {
         let person = self.known.as_ref().map(|known| known.person);
         let account: Option<AccountFacts<'_>> = self.account.map(|(id, account)| match account {
             Some(account) => facts::account(self.snapshot(), account, person),
@@ -391,12 +395,7 @@ impl Inputs<'_> {
             channel: channel.name(),
             now: self.now,
         };
-        let (bundle, action) = (&self.view.serving.bundle, self.found.action);
-        let evaluation = if self.view.plainly {
-            bundle.evaluate_plainly(action, &facts, &self.context)
-        } else {
-            bundle.evaluate(action, &facts, &self.context)
-        };
+        let evaluation = self.evaluated(&facts, key);
         self.view.lap(Stage::Engine);
         match evaluation {
             Ok(mut evaluation) => {
@@ -424,6 +423,27 @@ impl Inputs<'_> {
                 Err(Failure::Internal)
             }
         }
+    }
+
+    fn evaluated(&self, facts: &Facts<'_>, key: Option<ResourceKey>) -> Result<Evaluation, PolicyFailure> {
+        let (view, bundle, action) = (self.view, &self.view.serving.bundle, self.found.action);
+        if view.plainly {
+            return bundle.evaluate_plainly(action, facts, &self.context);
+        }
+        let principal = match (&self.known, facts.principal.person()) {
+            (Some(known), Some(person)) => view.ready_person(known, person)?,
+            (None, _) | (_, None) => None,
+        };
+        let resource = view.ready_resource(&facts.resource, key)?;
+        let account = match (&facts.account, self.account) {
+            (Some(named), Some((_, Some(account)))) => {
+                view.ready_account(named, Stamped { number: account.number, stamp: account.revision })?
+            }
+            (None, _) | (_, None | Some((_, None))) => None,
+        };
+        let slice =
+            Slice { principal: principal.as_deref(), resource: resource.as_deref(), account: account.as_deref() };
+        bundle.evaluate_ready(action, facts, &self.context, slice)
     }
 
     fn decision(&self, evaluation: &Evaluation, kind: &str, id: Arc<str>, missed: Option<Miss>) -> Decision {

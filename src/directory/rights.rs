@@ -17,7 +17,8 @@ pub struct Rights {
     pub accounts: Vec<Number>,
     /// Whether any role is assigned, known or not (`domain.md` Q10).
     pub assigned: bool,
-    /// The newest revision that touched the person or any of the groups: rights of one stamp are the same rights.
+    /// The newest revision that touched the person, any of the groups or any of the accounts: rights of one stamp are
+    /// the same rights.
     pub stamp: u64,
 }
 
@@ -75,11 +76,14 @@ impl Snapshot {
         }
         rights.roles.sort_unstable();
         rights.roles.dedup();
-        rights.accounts.retain(|number| {
-            self.account_by_number(*number).is_some_and(|account| account.organization == person.organization)
-        });
         rights.accounts.sort_unstable();
         rights.accounts.dedup();
+        // An account may come to exist after it was granted; it never goes again.
+        rights.accounts.retain(|number| {
+            let own = self.account_by_number(*number).filter(|account| account.organization == person.organization);
+            rights.stamp = rights.stamp.max(own.map_or(0, |account| account.revision));
+            own.is_some()
+        });
         rights.assigned |= !rights.roles.is_empty();
         rights
     }

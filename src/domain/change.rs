@@ -112,7 +112,8 @@ pub struct UserImage {
     /// When the password was last set; absent means not expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_changed_at: Option<Timestamp>,
-    /// When the record was linked to again after a deletion or deactivation: credentials from before are void.
+    /// Set once the record was linked to again after a deletion or deactivation: tokens that were issued before this
+    /// moment are void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linked_again: Option<Timestamp>,
     /// `externalId` by the id of the connection whose it is.

@@ -11,15 +11,15 @@ mod receive;
 mod seldom;
 mod service;
 mod socket;
+mod streams;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transport;
-mod turns;
 mod vitals;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,9 +45,9 @@ use receive::Tally;
 use seldom::Seldom;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
+use streams::Streams;
 use target::Watched;
 use transport::{Crowd, Guarded};
-use turns::Turns;
 use vitals::Vitals;
 
 /// How long the accept loop rests after an error of the machine (no file descriptor left): first and at most.
@@ -120,26 +120,24 @@ impl Bound {
 /// What all connections of a listener share.
 struct Shared {
     listener: Arc<Listener>,
-    builder: auto::Builder<Turns>,
     crowd: Arc<Crowd>,
     tls: Option<Arc<Tls>>,
 }
 
 impl Shared {
     fn new(service: Service, tls: Option<Arc<Tls>>) -> Self {
-        let builder = builder(&service.limits);
         let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
         let Service { table, limits, metrics, sources, request_ids } = service;
         let ids = service::Ids::new(&sources);
         let admission = admission::Admission::default();
         let listener = Listener { table, limits, metrics, ids, request_ids, bodies: Tally::default(), admission };
         let crowd = Crowd { permits, refused: AtomicBool::new(false) };
-        Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd), tls }
+        Self { listener: Arc::new(listener), crowd: Arc::new(crowd), tls }
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<Turns> {
-    let mut builder = auto::Builder::new(Turns::new(tokio::runtime::Handle::current().metrics().num_workers()));
+fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     // Deadlines are kept by `transport`, which knows the wait before the first byte and tells idle from slow.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_bytes.max(Limits::LEAST_HEADER_BYTES));
     if limits.headers != Limits::default().headers {
@@ -283,12 +281,14 @@ where
     });
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
     let stream = Watched::new(stream, vitals);
-    let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
+    let streams = Streams::default();
+    let builder = builder(&shared.listener.limits, streams.clone());
+    let conversation = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
 
     let outcome = tokio::select! {
         biased;
-        outcome = conversation.as_mut() => Some(outcome),
+        outcome = poll_fn(|context| streams.poll(conversation.as_mut(), context)) => Some(outcome),
         () = enough => None,
     };
     let outcome = match outcome {
@@ -297,7 +297,7 @@ where
             conversation.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
-                outcome = conversation.as_mut() => Some(outcome),
+                outcome = poll_fn(|context| streams.poll(conversation.as_mut(), context)) => Some(outcome),
                 _ = phases.wait_for(|phase| *phase >= Phase::Over) => None,
             }
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cedar_policy::{ActionConstraint, Effect, Entities, Entity, EntityUid, ResourceConstraint};
+use cedar_policy_core::ast;
 
 use super::analysis::TimeDependence;
 use super::context::{Shapes, reserved};
@@ -31,6 +32,9 @@ pub struct Action {
     pub anonymous: bool,
     pub(super) entity: Entity,
     pub(super) uid: EntityUid,
+    /// Both as the evaluator takes them.
+    pub(super) ready: Arc<ast::Entity>,
+    pub(super) ready_uid: Arc<ast::EntityUID>,
     /// Every group above it.
     pub(super) groups: Vec<EntityUid>,
     pub(super) shapes: Shapes,
@@ -144,6 +148,11 @@ impl Action {
         self.shapes.get(key).is_some_and(|field| !reserved(key, &field.shape))
     }
 
+    /// Whether the server says this key of the context itself.
+    pub(super) fn is_told(&self, key: &str) -> bool {
+        self.shapes.get(key).is_some_and(|field| reserved(key, &field.shape))
+    }
+
     /// Whether the action can act on this entity type.
     pub fn applies_to(&self, kind: &str) -> bool {
         self.resources.iter().any(|one| &**one == kind)
@@ -175,6 +184,8 @@ impl Action {
             principals: declaration.principals.iter().map(|kind| Arc::from(kind.as_str())).collect(),
             resources,
             anonymous: declaration.anonymous,
+            ready: Arc::new(AsRef::<ast::Entity>::as_ref(&entity).clone()),
+            ready_uid: Arc::new(AsRef::<ast::EntityUID>::as_ref(&uid).clone()),
             entity,
             shapes: parts.contexts.get(&uid).cloned().unwrap_or_default(),
             place: parts.index.place(&uid, &groups),

@@ -7,6 +7,7 @@ use cedar_policy::{Policy, PrincipalConstraint};
 use serde_json::Value;
 
 use super::reads::Reads;
+use crate::domain::Timestamp;
 
 /// What one policy asks of principal and resource, and how time enters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,35 @@ impl TimeDependence {
                 let mut ages = one.clone();
                 ages.extend(two.iter().filter(|age| !one.contains(age)));
                 Self::PasswordAge(ages)
+            }
+        }
+    }
+
+    /// The next moment at which the time could change an outcome about somebody whose password was `changed` then, and
+    /// whether any moment could.
+    pub(super) fn next_change(&self, changed: Option<Timestamp>, now: Timestamp) -> (Option<Timestamp>, bool) {
+        match (self, changed) {
+            (Self::Always, _) => (None, true),
+            (Self::Never, _) | (Self::PasswordAge(_), None) => (None, false),
+            (Self::PasswordAge(ages), Some(changed)) => {
+                // A comparison changes at the age itself (`>=`) or one millisecond after it (`>`).
+                let moments = ages.iter().filter_map(|age| changed.0.checked_add(*age));
+                let next = moments.flat_map(|at| [at, at.saturating_add(1)]).filter(|at| *at > now.0).min();
+                (next.map(Timestamp), false)
+            }
+        }
+    }
+
+    /// Whether an outcome about them is the same at both moments, as far as the time goes.
+    pub(super) fn is_same(&self, changed: Option<Timestamp>, one: Timestamp, other: Timestamp) -> bool {
+        match (self, changed) {
+            (Self::Always, _) => one == other,
+            (Self::Never, _) | (Self::PasswordAge(_), None) => true,
+            (Self::PasswordAge(ages), Some(changed)) => {
+                let (Some(one), Some(other)) = (one.0.checked_sub(changed.0), other.0.checked_sub(changed.0)) else {
+                    return one == other;
+                };
+                ages.iter().all(|age| one.cmp(age) == other.cmp(age))
             }
         }
     }
@@ -174,6 +204,24 @@ mod tests {
         let without =
             of(r#"permit (principal, action, resource) unless { resource.products.contains(Product::"UC") };"#);
         assert!(without.products.is_empty() && without.role.is_none());
+    }
+
+    #[test]
+    fn moments_are_the_same_exactly_until_the_next_change() {
+        let (ages, changed) = (TimeDependence::PasswordAge(vec![90, 30]), Some(Timestamp(1_000)));
+        for one in 1_000..1_100 {
+            let (next, momentary) = ages.next_change(changed, Timestamp(one));
+            assert!(!momentary);
+            for other in one..1_100 {
+                let same = next.is_none_or(|next| Timestamp(other) < next);
+                assert_eq!(ages.is_same(changed, Timestamp(one), Timestamp(other)), same, "{one} {other}");
+                assert_eq!(ages.is_same(changed, Timestamp(other), Timestamp(one)), same, "{other} {one}");
+            }
+        }
+        assert!(!ages.is_same(changed, Timestamp(i64::MIN), Timestamp(i64::MIN + 1)), "nothing is known of them");
+        assert!(ages.is_same(None, Timestamp(0), Timestamp(i64::MAX)));
+        assert!(!TimeDependence::Always.is_same(None, Timestamp(0), Timestamp(1)));
+        assert!(TimeDependence::Never.is_same(changed, Timestamp(0), Timestamp(1)));
     }
 
     #[test]

@@ -5,19 +5,16 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Context, Decision, Effect, Entities, Entity, Request, RestrictedExpression};
+use cedar_policy::{Decision, Effect};
 
 use super::action::Action;
-use super::analysis::TimeDependence;
-use super::context::{self, ContextFault, datetime_text};
-use super::entities::{Facts, FactsFault, ResourceFacts, account_uid};
-use super::index::{self, Answer, Asked};
+use super::context::ContextFault;
+use super::entities::{Facts, FactsFault, ResourceFacts};
+use super::index::{self, Answer};
 use super::load::Bundle;
 use super::policies::Loaded;
+use super::prepare::Slice;
 use crate::domain::{ContextValue, Reason, Timestamp};
-
-/// The key of the context that holds the properties of the action.
-const ACTION: &str = "action";
 
 /// The most roles that a sentence names.
 const MOST_NAMED: usize = 16;
@@ -72,16 +69,39 @@ impl From<FactsFault> for PolicyFailure {
 
 impl Bundle {
     /// Evaluates an action. `sent` is the context of the question.
+    ///
+    /// # Errors
+    /// Cedar could not be asked.
     pub fn evaluate(
         &self,
         action: &Action,
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
     ) -> Result<Evaluation, PolicyFailure> {
-        self.evaluate_by(action, facts, sent, action.distrusts_index())
+        self.evaluate_ready(action, facts, sent, Slice::default())
     }
 
-    /// The same without the index: every policy is asked. What the self-check measures with.
+    /// The same with entities that were made before.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn evaluate_ready(
+        &self,
+        action: &Action,
+        facts: &Facts<'_>,
+        sent: &[(String, ContextValue)],
+        slice: Slice<'_>,
+    ) -> Result<Evaluation, PolicyFailure> {
+        if action.distrusts_index() {
+            return self.evaluate_plainly(action, facts, sent);
+        }
+        applies(action, facts)?;
+        let assembled = self.assemble(action, facts, sent, slice)?;
+        self.explained(action, facts, &self.index.ask(&action.place, assembled.asked()))
+    }
+
+    /// The same by Cedar's own authorizer, without the index and with nothing made before: every policy is asked. What
+    /// the self-check measures with.
     ///
     /// # Errors
     /// As [`Self::evaluate`].
@@ -91,44 +111,20 @@ impl Bundle {
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
     ) -> Result<Evaluation, PolicyFailure> {
-        self.evaluate_by(action, facts, sent, true)
-    }
-
-    fn evaluate_by(
-        &self,
-        action: &Action,
-        facts: &Facts<'_>,
-        sent: &[(String, ContextValue)],
-        plainly: bool,
-    ) -> Result<Evaluation, PolicyFailure> {
-        if !action.applies_to(facts.resource.kind()) {
-            let kind = facts.resource.kind();
-            return Err(PolicyFailure::Facts(format!("`{}` does not apply to a {kind}", action.name)));
-        }
+        applies(action, facts)?;
         let (request, entities) = self.prepare(action, facts, sent)?;
-        let (Some(principal), Some(resource)) = (request.principal(), request.resource()) else {
-            return Err(PolicyFailure::Facts("a request without principal or resource".into()));
-        };
-        let asked = Asked { request: &request, principal, resource, entities: &entities };
-        let answer =
-            if plainly { index::ask_plainly(&self.plain, &asked) } else { self.index.ask(&action.place, &asked) };
-        self.explained(action, facts, &answer)
+        let answer = index::ask_plainly(&self.plain, &request, &entities, |id| self.place_of(id));
+        let unknown = || PolicyFailure::Facts("a policy spoke that is not among those loaded".into());
+        self.explained(action, facts, &answer.ok_or_else(unknown)?)
     }
 
     /// From Cedar's answer to ours: the first reason, its sentence, and how long it holds.
     fn explained(&self, action: &Action, facts: &Facts<'_>, answer: &Answer) -> Result<Evaluation, PolicyFailure> {
-        let mut determining: Vec<&Loaded> =
-            answer.determining.iter().filter_map(|id| self.loaded(id.as_ref())).collect();
-        let mut errors = Vec::new();
-        let mut erring_forbids = Vec::new();
-        for error in &answer.errors {
-            errors.push(error.to_string());
-            let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-            match self.loaded(error.policy_id().as_ref()) {
-                Some(loaded) if loaded.effect == Effect::Permit => {}
-                Some(loaded) => erring_forbids.push(loaded),
-                None => return Err(PolicyFailure::Facts("an unknown policy erred".into())),
-            }
+        let mut determining: Vec<&Loaded> = answer.determining.iter().filter_map(|at| self.policies.get(*at)).collect();
+        let (mut errors, mut erring_forbids) = (Vec::new(), Vec::new());
+        for (at, words) in &answer.errors {
+            errors.push(words.clone());
+            erring_forbids.extend(self.policies.get(*at).filter(|policy| policy.effect == Effect::Forbid));
         }
         if !erring_forbids.is_empty() {
             if answer.decision == Decision::Allow {
@@ -141,80 +137,23 @@ impl Bundle {
             if erring_forbids.iter().any(|erring| erring.id == loaded.id) { Reason::PolicyError } else { loaded.reason }
         };
         let (reason, message) = match determining.iter().copied().min_by_key(|loaded| reason_of(loaded)) {
-            Some(first) => (reason_of(first), sentence(first, reason_of(first))),
-            None => self.nearest(action, facts),
+            Some(first) if reason_of(first) == first.reason => (first.reason, Arc::clone(&first.sentence)),
+            Some(first) => (reason_of(first), first.says(reason_of(first)).into()),
+            None => {
+                let (reason, message) = self.nearest(action, facts);
+                (reason, message.into())
+            }
         };
-        let (until, momentary) = next_change(&action.time, facts);
+        let changed = facts.principal.person().and_then(|person| person.password_changed_at);
+        let (until, momentary) = action.time.next_change(changed, facts.now);
         Ok(Evaluation {
             reason,
-            message: message.into(),
+            message,
             policies: determining.iter().map(|loaded| Arc::clone(&loaded.id)).collect(),
             errors,
             until,
             momentary,
         })
-    }
-
-    /// Everything that Cedar is asked with.
-    pub(super) fn prepare(
-        &self,
-        action: &Action,
-        facts: &Facts<'_>,
-        sent: &[(String, ContextValue)],
-    ) -> Result<(Request, Entities), PolicyFailure> {
-        let context = self.context(action, facts, sent)?;
-        let (principal, resource) = (facts.principal_uid(&self.nouns)?, facts.resource_uid(&self.nouns)?);
-        let request = Request::new(principal, action.uid.clone(), resource, context, None)
-            .map_err(|error| PolicyFailure::Facts(error.to_string()))?;
-        let mut slice = facts.entities(&self.nouns)?;
-        self.add_named(action, sent, &mut slice);
-        slice.push(action.entity.clone());
-        let entities = Entities::from_entities(slice, None).map_err(|error| PolicyFailure::Facts(error.to_string()))?;
-        Ok((request, entities))
-    }
-
-    fn context(
-        &self,
-        action: &Action,
-        facts: &Facts<'_>,
-        sent: &[(String, ContextValue)],
-    ) -> Result<Context, PolicyFailure> {
-        let reads = |key: &str| action.reads(key) && key != ACTION;
-        let mut pairs = context::express(&action.shapes, sent, "context", reads)?;
-        if let Some(field) = action.shapes.get(ACTION).filter(|_| action.reads(ACTION)) {
-            let said = sent.iter().find(|(key, _)| key == ACTION).map(|(_, value)| value);
-            let nothing = ContextValue::Record(Vec::new());
-            if let Some(value) = said.or_else(|| field.required.then_some(&nothing)) {
-                let value = field.shape.express(value, "action.properties").map_err(PolicyFailure::Property)?;
-                pairs.push((ACTION.to_owned(), value));
-            }
-        }
-        let mut know = |key: &str, value: RestrictedExpression| {
-            if action.shapes.contains_key(key) && !action.reads(key) {
-                pairs.push((key.to_owned(), value));
-            }
-        };
-        know("channel", RestrictedExpression::new_string(facts.channel.to_owned()));
-        know("now", RestrictedExpression::new_datetime(datetime_text(facts.now.0)));
-        if let Some(account) = &facts.account {
-            know("account", RestrictedExpression::new_entity_uid(account_uid(account.id)));
-        }
-        Context::from_pairs(pairs).map_err(|error| PolicyFailure::Facts(error.to_string()))
-    }
-
-    /// Policies may look into the entities that the context names, where the folder lists them.
-    fn add_named(&self, action: &Action, sent: &[(String, ContextValue)], slice: &mut Vec<Entity>) {
-        let mut named = Vec::new();
-        for (key, value) in sent {
-            if let Some(field) = action.shapes.get(key).filter(|_| action.reads(key)) {
-                context::entities_named(&field.shape, value, &mut named);
-            }
-        }
-        for entity in named.iter().filter_map(|uid| self.nouns.listed(uid)) {
-            if !slice.iter().any(|other| other.uid() == entity.uid()) {
-                slice.push(entity.clone());
-            }
-        }
     }
 
     /// What a default deny says: the latest check, in the order of the reasons, that one of the action's
@@ -240,7 +179,7 @@ impl Bundle {
         for loaded in action.profiles.iter().flat_map(|profile| &profile.others).filter_map(|at| self.policies.get(*at))
         {
             if let Some(missing) = loaded.missing {
-                better(missing, sentence(loaded, missing));
+                better(missing, loaded.says(missing));
             }
         }
         let roles = facts.principal.person().map_or(&[][..], |person| &person.roles);
@@ -251,7 +190,7 @@ impl Bundle {
                 .collect();
             if lacking.is_empty() {
                 let missing = permit.missing.unwrap_or(Reason::RoleMissing);
-                better(missing, sentence(permit, missing));
+                better(missing, permit.says(missing));
             } else {
                 let where_ = account.map_or("no granted account has".to_owned(), |_| "this account lacks".to_owned());
                 let message = format!(
@@ -301,16 +240,10 @@ impl Bundle {
     }
 }
 
-/// The sentence of a policy that spoke.
-fn sentence(loaded: &Loaded, reason: Reason) -> String {
-    let title = loaded.title.as_deref().unwrap_or(&loaded.id).trim_end_matches('.');
-    if reason == Reason::PolicyError {
-        return format!("the policy `{}` could not be evaluated, so nobody is let in", loaded.id);
-    }
-    match loaded.advice.as_deref() {
-        Some(advice) if !reason.permits() => format!("{title}. {advice}"),
-        _ => title.to_owned(),
-    }
+fn applies(action: &Action, facts: &Facts<'_>) -> Result<(), PolicyFailure> {
+    let kind = facts.resource.kind();
+    let fault = || PolicyFailure::Facts(format!("`{}` does not apply to a {kind}", action.name));
+    action.applies_to(kind).then_some(()).ok_or_else(fault)
 }
 
 fn with_products(role: &str, products: &[String]) -> String {
@@ -328,22 +261,6 @@ fn listing<T: AsRef<str>>(items: &[T], last: &str) -> String {
         None => String::new(),
         Some((one, [])) => (*one).to_owned(),
         Some((end, before)) => format!("{} {last} {end}", before.join(", ")),
-    }
-}
-
-/// The next moment at which the time could change the outcome.
-fn next_change(time: &TimeDependence, facts: &Facts<'_>) -> (Option<Timestamp>, bool) {
-    match time {
-        TimeDependence::Never => (None, false),
-        TimeDependence::Always => (None, true),
-        TimeDependence::PasswordAge(ages) => {
-            let changed = facts.principal.person().and_then(|person| person.password_changed_at);
-            let Some(changed) = changed else { return (None, false) };
-            // A comparison changes at the age itself (`>=`) or one millisecond after it (`>`).
-            let moments = ages.iter().filter_map(|age| changed.0.checked_add(*age));
-            let next = moments.flat_map(|at| [at, at.saturating_add(1)]).filter(|at| *at > facts.now.0).min();
-            (next.map(Timestamp), false)
-        }
     }
 }
 

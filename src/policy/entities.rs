@@ -170,7 +170,7 @@ impl PrincipalFacts<'_> {
         uid(&TYPES.user, self.id)
     }
 
-    fn entity(&self) -> Result<Entity, String> {
+    pub(super) fn entity(&self) -> Result<Entity, String> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let mut attributes = HashMap::from([
             ("username".to_owned(), text(self.username)),
@@ -193,7 +193,7 @@ impl PrincipalFacts<'_> {
 }
 
 impl AccountFacts<'_> {
-    fn entity(&self) -> Result<Entity, String> {
+    pub(super) fn entity(&self) -> Result<Entity, String> {
         let attributes = HashMap::from([("products".to_owned(), set(&TYPES.product, &self.products))]);
         let parents = HashSet::from([uid(&TYPES.organization, self.organization)]);
         Entity::new(account_uid(self.id), attributes, parents).map_err(|error| error.to_string())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use cedar_policy::{PolicySet, Schema, SchemaFragment, ValidationMode, ValidationWarning, Validator};
 
 use super::Diagnostic;
@@ -12,6 +13,7 @@ use super::entities::DIRECTORY_KINDS;
 use super::index::Index;
 use super::nouns::{FILE as ENTITIES, Nouns};
 use super::policies::{self, Loaded, Policies};
+use super::prepare::Moment;
 use super::routes::Routes;
 use super::schema::{self, Declared};
 use super::source::{Files, Source, identify};
@@ -40,6 +42,8 @@ pub struct Bundle {
     /// Routes that nobody shall reach.
     pub(super) uncovered: BTreeSet<(String, usize)>,
     pub(super) nouns: Nouns,
+    /// The last moment that a question was put together with.
+    pub(super) moment: ArcSwapOption<Moment>,
     provides: bool,
 }
 
@@ -111,6 +115,7 @@ impl Bundle {
             impossible,
             uncovered: declarations.uncovered,
             nouns,
+            moment: ArcSwapOption::empty(),
             provides,
         })
     }
@@ -168,7 +173,12 @@ impl Bundle {
     }
 
     pub(super) fn loaded(&self, id: &str) -> Option<&Loaded> {
-        self.policies.get(*self.by_id.get(id)?)
+        self.policies.get(self.place_of(id)?)
+    }
+
+    /// Where a policy stands in the order of the files, which is that of the index.
+    pub(super) fn place_of(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
     }
 
     /// An action by the index that a route names.

@@ -31,6 +31,8 @@ pub(super) struct Loaded {
     pub(super) title: Option<Arc<str>>,
     /// `@advice`.
     pub(super) advice: Option<Arc<str>>,
+    /// What it says where it speaks ([`Self::says`]).
+    pub(super) sentence: Arc<str>,
     /// What its conditions ask and read.
     pub(super) analysis: Analysis,
     /// `@accept`: the finding that is meant.
@@ -46,6 +48,18 @@ impl Loaded {
     pub(super) fn conditions(&self) -> Option<&[Condition]> {
         let known = self.conditions.get_or_init(|| Some(Condition::all_of(&self.policy.to_json().ok()?)?.into()));
         known.as_deref()
+    }
+
+    /// The sentence of a policy that spoke, or whose saying is the nearest.
+    pub(super) fn says(&self, reason: Reason) -> String {
+        let title = self.title.as_deref().unwrap_or(&self.id).trim_end_matches('.');
+        if reason == Reason::PolicyError {
+            return format!("the policy `{}` could not be evaluated, so nobody is let in", self.id);
+        }
+        match self.advice.as_deref() {
+            Some(advice) if !reason.permits() => format!("{title}. {advice}"),
+            _ => title.to_owned(),
+        }
     }
 }
 
@@ -256,7 +270,7 @@ fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
     let accepts = accepts.map_err(|fault| format!("policy `{id}`: {fault}"))?;
     let text = |key: &str| policy.annotation(key).filter(|text| !text.is_empty()).map(Arc::from);
     let json = policy.to_json().map_err(|error| format!("policy `{id}`: {error}"))?;
-    Ok(Loaded {
+    let mut loaded = Loaded {
         policy: policy.clone(),
         id: id.into(),
         effect,
@@ -264,9 +278,12 @@ fn load(file: &str, policy: &Policy, id: &str) -> Result<Loaded, String> {
         missing,
         title: text("title"),
         advice: text("advice"),
+        sentence: Arc::default(),
         analysis: analysis::analyse(policy, &json),
         accepts,
         file: file.to_owned(),
         conditions: OnceLock::new(),
-    })
+    };
+    loaded.sentence = loaded.says(reason).into();
+    Ok(loaded)
 }

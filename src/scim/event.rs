@@ -25,6 +25,7 @@ use super::alarm::AlarmRule;
 use super::caller::Caller;
 use super::error::ScimError;
 use super::image::Mark;
+use super::state::json_text;
 use crate::domain::Timestamp;
 use crate::http::Request;
 use crate::store::{Event, Retention, Step, Transaction};
@@ -175,7 +176,7 @@ impl Entry {
             kind: self.kind.name().to_owned(),
             status,
             resource: resource.to_owned(),
-            body: Value::Object(body).to_string(),
+            body: json_text(&Value::Object(body)),
             before: None,
         }
     }
@@ -273,7 +274,7 @@ impl Scim {
             kind: EventKind::Request.name().to_owned(),
             status: error.status.as_u16(),
             resource: String::new(),
-            body: body.to_string(),
+            body: json_text(&body),
             before: None,
         };
         self.log_beside(connection, Step::Event(event));

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::error::ScimError;
 use super::members::Streamed;
+use super::state::json_text;
 use crate::domain::{Revision, Timestamp};
 use crate::http::header::{
     CONTENT_LOCATION, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -24,7 +25,7 @@ const RETRY_SECONDS: u64 = 10;
 
 /// Any JSON with the SCIM media type.
 pub(super) fn body(status: StatusCode, value: &Value) -> Response {
-    respond(status, MEDIA_TYPE, value.to_string())
+    respond(status, MEDIA_TYPE, json_text(value))
 }
 
 /// JSON with the SCIM media type that is still being written.

@@ -307,9 +307,9 @@ impl Scim {
         for id in events {
             let query = EventQuery { id: Some(id.clone()), limit: 1, ..EventQuery::default() };
             let found = self.store.events(query).await.map_err(store_failure)?;
-            let before = found.into_iter().next().and_then(|logged| logged.event.before);
-            let reversal = before.and_then(|before| serde_json::from_str::<Reversal>(&before).ok());
-            reversals.extend(reversal.map(|reversal| (id.as_str(), reversal)));
+            let Some(logged) = found.into_iter().next() else { continue };
+            let reversal = logged.event.before.and_then(|before| serde_json::from_str::<Reversal>(&before).ok());
+            reversals.extend(reversal.map(|reversal| (id.as_str(), (logged.number, reversal))));
         }
         for _ in 0..ATTEMPTS {
             let now = self.sources.clock.now();
@@ -328,7 +328,7 @@ impl Scim {
         wall: &Wall,
         limits: &Limits,
         person: &str,
-        reversals: &BTreeMap<&str, Reversal>,
+        reversals: &BTreeMap<&str, (u64, Reversal)>,
         dry_run: bool,
     ) -> Result<Restored, Failure> {
         let found = self.store.get(Kind::User, person).await.map_err(store_failure)?;
@@ -345,8 +345,12 @@ impl Scim {
             return Ok(Restored::Already);
         }
         let mut reversed: Vec<&Reversal> = Vec::new();
+        if let Some(reversal) = self.untold(person, &draft, reversals).await? {
+            revert(&mut draft, reversal);
+            reversed.push(reversal);
+        }
         // From the newest back, as long as each is what made the person what it is; each event at most once.
-        while let Some(reversal) = draft.state.ended.as_ref().and_then(|ended| reversals.get(ended.event.as_str()))
+        while let Some((_, reversal)) = draft.state.ended.as_ref().and_then(|ended| reversals.get(ended.event.as_str()))
             && reversed.len() < reversals.len()
         {
             revert(&mut draft, reversal);
@@ -365,6 +369,33 @@ impl Scim {
         }
         self.commit(wall, steps).await?;
         Ok(Restored::Yes)
+    }
+
+    /// The deactivation of an earlier release, which did not note with the person who had ended the access: it is the
+    /// newest, all that it changed stands as it left it, and no request of any connection has written here since.
+    async fn untold<'r>(
+        &self,
+        person: &str,
+        draft: &Draft<UserState>,
+        reversals: &'r BTreeMap<&str, (u64, Reversal)>,
+    ) -> Result<Option<&'r Reversal>, ScimError> {
+        let newest = reversals.values().max_by_key(|(number, _)| *number);
+        let Some((number, reversal)) = newest.filter(|(_, reversal)| reversal.active.is_none()) else {
+            return Ok(None);
+        };
+        let stands = reversal.changes.iter().all(|change| change.find(&draft.document) == change.after.as_ref());
+        if draft.state.ended.is_some() || !stands {
+            return Ok(None);
+        }
+        let later = EventQuery {
+            resource: Some(person.to_owned()),
+            success: Some(true),
+            after: Some(*number),
+            limit: 1,
+            ..EventQuery::default()
+        };
+        let later = self.store.events(later).await.map_err(store_failure)?;
+        Ok(later.is_empty().then_some(reversal))
     }
 
     /// The groups that were left and that are still there.
@@ -387,9 +418,10 @@ fn revert(draft: &mut Draft<UserState>, reversal: &Reversal) {
     for change in &reversal.changes {
         change.revert(&mut draft.document);
     }
-    draft.state.active = reversal.active;
+    let active = reversal.active.unwrap_or(true);
+    draft.state.active = active;
     draft.state.ended.clone_from(&reversal.ended);
-    if reversal.active && draft.document.get("active") == Some(&Value::Bool(false)) {
+    if active && draft.document.get("active") == Some(&Value::Bool(false)) {
         draft.document.insert("active".to_owned(), Value::Bool(true));
     }
     let Claims { admin, roles, accounts, entitlements } = &reversal.claims;

@@ -17,6 +17,7 @@ use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
 use crate::store::{Kind, Lookup, Record, Step};
+use crate::token::LEEWAY;
 
 /// Who writes, and by which rules.
 #[derive(Clone, Debug)]
@@ -220,7 +221,7 @@ impl Scim {
         let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
         let mut steps = vec![create];
         steps.extend(noted);
-        let committed = self.commit(wall, steps).await?;
+        let committed = self.commit_person(wall, steps, &draft).await?;
         log_marks(writer.name(), &id, &marked);
         written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
     }
@@ -245,7 +246,7 @@ impl Scim {
         draft.state.ended = None;
         facts.state(&mut draft.state);
         let noted = self.settle_password(writer, &mut draft).await?;
-        draft.state.linked_again = Some(self.sources.clock.now());
+        draft.state.linked_again = Some(tokens_from(self.sources.clock.now(), record.modified));
         let after = draft.text("userName").to_owned();
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
         let (content, marked) = self.user_content(wall, &writer.limits, &record.id, &mut draft, false).await?;
@@ -253,7 +254,7 @@ impl Scim {
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(record.number).await?);
         steps.extend(noted);
-        let committed = self.commit(wall, steps).await?;
+        let committed = self.commit_person(wall, steps, &draft).await?;
         log_marks(writer.name(), &record.id, &marked);
         written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
     }
@@ -305,10 +306,18 @@ impl Scim {
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(noted);
-        let committed = self.commit(wall, steps).await?;
+        let committed = self.commit_person(wall, steps, &draft).await?;
         log_marks(writer.name(), id, &marked);
         written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
     }
+}
+
+/// The moment from which on tokens are those of whoever is linked to the record now: a little earlier than the link, since
+/// an issuer's clock may be slow, but never within the access that ended before. Its end was the last write to the
+/// record or stands before that; a second later, since tokens tell whole seconds.
+fn tokens_from(now: Timestamp, last_written: Timestamp) -> Timestamp {
+    let earlier = now.0.saturating_sub(LEEWAY.saturating_mul(1_000));
+    Timestamp(earlier.max(last_written.0.saturating_add(1_000)).min(now.0))
 }
 
 /// The request that ends somebody's access now; `None` for operators' writes, which no log of a connection holds.
@@ -399,4 +408,19 @@ fn modify(
 
 fn active(document: &Map<String, Value>) -> Option<bool> {
     document.get("active").and_then(Value::as_bool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_clock_is_forgiven_as_far_as_no_earlier_access_reaches() {
+        let from = |now, last_written| tokens_from(Timestamp(now), Timestamp(last_written)).0;
+        assert_eq!(from(100_000, 0), 70_000, "long after the end: the whole leeway");
+        assert_eq!(from(100_000, 69_500), 70_500);
+        assert_eq!(from(100_000, 90_000), 91_000, "a token of the end's own second is from before");
+        assert_eq!(from(100_000, 99_500), 100_000, "at once: none");
+        assert_eq!(from(100_000, 200_000), 100_000, "a clock that was set back voids nothing that comes");
+    }
 }

@@ -253,7 +253,7 @@ impl Scim {
         });
         full.insert("meta".to_owned(), meta);
         // The schemas are those of what the answer holds (RFC 7643 section 3).
-        let part = definition.project(&full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
+        let part = definition.project(full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
         definition.with_schemas(part)
     }
 }

@@ -12,7 +12,7 @@ pub const MOST_FORGOTTEN: u32 = 2_000;
 /// One entry of the provisioning log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Unique; a UUID of version 7 by convention.
+    /// A UUID of version 7 by convention. Whoever makes it sees to it that it is unique; the store does not look.
     pub id: String,
     /// The id of the connection whose log it stands in. The connection may be gone.
     pub connection: String,
@@ -90,7 +90,7 @@ pub struct Retention {
     pub connection: String,
     /// The newest of them that stay; the older ones go.
     pub keep: u64,
-    /// Entries of any connection from before this moment go, too.
+    /// The oldest entries of any connection go, too, up to the first that is not from before this moment.
     pub before: Timestamp,
 }
 

@@ -14,6 +14,7 @@ mod projection;
 mod readers;
 mod reads;
 mod steps;
+mod tail;
 mod verify;
 mod writer;
 

@@ -11,7 +11,7 @@ use super::{CredentialFault, PrincipalRule};
 use crate::domain::Timestamp;
 
 /// Clocks of issuers may differ from ours by this much, in seconds.
-pub(super) const LEEWAY: i64 = 30;
+pub const LEEWAY: i64 = 30;
 
 /// Names of algorithms that need no shared secret (RFC 7518 section 3.1, RFC 8037).
 pub const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];

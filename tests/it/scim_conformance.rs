@@ -1,11 +1,13 @@
 //! Conformance tools of other people against the real server.
 //!
 //! scim2-tester runs twice. On a folder with the schemas of RFC 7643 alone nothing may fail. On the built-in folder one
-//! check is wrong for [`APPENDED`] and must fail: it adds a whole extension, then a value to one of its multi-valued
-//! attributes, and expects that value alone, where RFC 7644 section 3.5.2.1 says "If the target location specifies a
-//! multi-valued attribute, a new value is added to the attribute". (No extension of the RFCs has such an attribute, so
-//! that the tool never meets the case elsewhere.) Replacing instead would take away every account but the last from
-//! people whose provider adds them one by one.
+//! check is wrong for [`APPENDED`]: on one and the same resource it adds a whole extension, then a value to one of its
+//! multi-valued attributes, and expects that value alone, where RFC 7644 section 3.5.2.1 says "If the target location
+//! specifies a multi-valued attribute, a new value is added to the attribute". (No extension of the RFCs has such an
+//! attribute, so that the tool never meets the case elsewhere.) No answer satisfies both. Replacing instead would take
+//! away every account but the last from people whose provider adds them one by one. So its verdict on these four is
+//! overruled, and by what it reports alone: the value that it had added before, then the one that it added now, each
+//! once, is what the RFC asks for. Anything else is a failure, and of failures there are none.
 
 use std::path::Path;
 use std::process::Command;
@@ -95,20 +97,28 @@ fn scim2_tester_passes_on_the_schemas_of_the_rfc() {
 }
 
 #[test]
-fn scim2_tester_passes_on_the_shipped_schemas_but_where_it_wants_added_values_to_replace() {
+fn scim2_tester_finds_no_fault_in_the_shipped_schemas() {
     let server = TestServer::start();
     let checks = scim2_tester(&server, &connect(&server, &json!({})));
-    let failed = not_passed(&checks);
-    // It draws values by chance: of the two access methods it may add the one that is there.
-    let is_appended = |check: &&&Check| {
-        let name = check.said.lines().next().unwrap_or_default();
-        let of = |attribute: &&str| check.said.contains(&format!("unexpected value for '{OWN}{attribute}'"));
-        name.ends_with("check_add_attribute") && APPENDED.iter().any(of)
+    // It draws values by chance: of the two access methods it may add the one that is there, and is content then.
+    let failed: Vec<_> = not_passed(&checks).into_iter().filter(|check| !is_appended(check)).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(checks.len() - not_passed(&checks).len() >= CHECKS, "{} checks", checks.len());
+}
+
+/// Whether a check that did not pass reports exactly what the RFC asks for: `Patched value: ['b']` and
+/// `Returned value: ['a', 'b']`.
+fn is_appended(check: &Check) -> bool {
+    let said = check.said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let of = |attribute: &&str| said.contains(&format!("unexpected value for '{OWN}{attribute}'"));
+    let list = |name: &str| -> Vec<&str> {
+        let rest = said.split_once(name).map_or("", |(_, rest)| rest).trim_start();
+        let inner = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(inner, _)| inner);
+        inner.split(", ").filter(|value| !value.is_empty()).collect()
     };
-    let unknown: Vec<_> = failed.iter().filter(|check| !is_appended(check)).collect();
-    assert!(unknown.is_empty(), "{unknown:#?}");
-    assert!(failed.len() <= APPENDED.len(), "{failed:#?}");
-    assert!(checks.len() - failed.len() >= CHECKS, "{} checks", checks.len());
+    let (patched, returned) = (list("Patched value:"), list("Returned value:"));
+    let ([new], [old, last]) = (&patched[..], &returned[..]) else { return false };
+    said.contains("check_add_attribute") && APPENDED.iter().any(of) && last == new && old != new
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) enum KeptUnder {
     Row(RowKey),
     /// Under everything that was read.
     Key(Key),
+    /// Nowhere yet: nobody has asked this before.
+    Unheard,
 }
 
 /// Why no cache takes such an outcome, whatever it is about.
@@ -46,7 +48,7 @@ impl Inputs<'_> {
         if let Some(kept) = self.kept(&place) {
             return Ok((kept, None));
         }
-        let evaluation = Arc::new(self.ask(resource)?);
+        let evaluation = Arc::new(self.ask(resource, key)?);
         let missed = self.keep(place, &evaluation);
         Ok((evaluation, Some(missed)))
     }
@@ -55,7 +57,11 @@ impl Inputs<'_> {
     pub(super) fn place(&self, key: Option<ResourceKey>) -> Result<KeptUnder, Miss> {
         match self.row {
             Some(row) => Ok(KeptUnder::Row(row)),
-            None => self.key(key.ok_or(Miss::Unkeyed)?).map(KeptUnder::Key),
+            None => {
+                let key = self.key(key.ok_or(Miss::Unkeyed)?)?;
+                let worth = self.view.authz.cache.comes_again(&key);
+                Ok(if worth { KeptUnder::Key(key) } else { KeptUnder::Unheard })
+            }
         }
     }
 
@@ -71,6 +77,7 @@ impl Inputs<'_> {
     pub(super) fn keep(&self, place: Result<KeptUnder, Miss>, evaluation: &Arc<Evaluation>) -> Miss {
         let reason = match &place {
             Ok(KeptUnder::Row(_)) => Miss::First,
+            Ok(KeptUnder::Unheard) => Miss::Context,
             Ok(KeptUnder::Key(key)) if key.context.is_some() => Miss::Context,
             Ok(KeptUnder::Key(_)) => Miss::NoRow,
             Err(reason) => *reason,
@@ -80,7 +87,7 @@ impl Inputs<'_> {
             _ if !self.view.trusts() => {}
             Ok(KeptUnder::Row(row)) => self.view.authz.rows.put(row, evaluation),
             Ok(KeptUnder::Key(key)) => self.view.authz.cache.put(key, evaluation, self.now),
-            Err(_) => {}
+            Ok(KeptUnder::Unheard) | Err(_) => {}
         }
         self.view.lap(Stage::Cache);
         never_kept(evaluation).unwrap_or(reason)

@@ -257,6 +257,7 @@ async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: Incoming,
             Ok((slot, bytes)) => {
                 let (handler, request) = (Arc::clone(handler), request(bytes));
                 let deadline = Some(listener.limits.handler_deadline);
+                // In a box, so that requests answered on the spot do not carry the room for it.
                 Box::pin(run(slot, template, request, move |request| handler(request), deadline)).await
             }
             Err((refusal, body_left)) => return refused(&refusal, body_left),

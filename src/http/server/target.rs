@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::vitals::Vitals;
 
 const VERSION: &[u8] = b" HTTP/1.";
+/// What every connection of HTTP/2 begins with, and no request of HTTP/1.1 (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// What is kept of the line before a `#`, in bytes, and how many of them are kept. Beyond, every request is in doubt.
 const KEPT_BYTES: usize = 1024;
@@ -88,11 +90,13 @@ pub(super) struct Watched<S> {
     stream: S,
     vitals: Arc<Vitals>,
     seen: Seen,
+    /// How the first bytes look; `None` before them.
+    multiplexed: Option<bool>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, vitals: Arc<Vitals>) -> Self {
-        Self { stream, vitals, seen: Seen::Nothing }
+        Self { stream, vitals, seen: Seen::Nothing, multiplexed: None }
     }
 }
 
@@ -148,6 +152,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if result.is_ready() && !self.vitals.is_multiplexed() {
             let came = buffer.filled().get(before..).unwrap_or_default();
             let watched = &mut *self;
+            watched.multiplexed.get_or_insert(came.starts_with(PREFACE));
             watched.seen.read(came, |fragment| watched.vitals.fragments.note(fragment));
         }
         result
@@ -167,8 +172,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
+    /// Where writes are not vectored, the library copies small answers of HTTP/2 together, and sends many in one write.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.is_write_vectored() && self.multiplexed != Some(true)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

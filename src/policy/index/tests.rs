@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cedar_policy::{Context, Entity, RestrictedExpression, SlotId, Template};
+use cedar_policy::{Context, Entity, PolicyId, RestrictedExpression, SlotId, Template};
 
 use super::*;
 
@@ -185,9 +185,9 @@ fn policies(dice: &mut Dice) -> Vec<Policy> {
         .collect()
 }
 
-fn actions() -> Entities {
+fn actions() -> cedar_policy::Entities {
     let of = |name: &str, above: &[&str]| Entity::new_no_attrs(uid(name), above.iter().map(|one| uid(one)).collect());
-    Entities::from_entities(
+    cedar_policy::Entities::from_entities(
         [
             of(ACTIONS[0], &["Action::\"all\""]),
             of(ACTIONS[1], &["Action::\"change\""]),
@@ -201,7 +201,7 @@ fn actions() -> Entities {
 }
 
 /// Principal, resource and action with random places in the hierarchies; either may be missing from the slice.
-fn entities(dice: &mut Dice, principal: &EntityUid, resource: &EntityUid) -> Entities {
+fn entities(dice: &mut Dice, principal: &EntityUid, resource: &EntityUid) -> cedar_policy::Entities {
     let mut all: BTreeMap<String, Entity> = BTreeMap::new();
     let mut add = |uid: &EntityUid, above: &[&str], attributes: Vec<(&str, RestrictedExpression)>, dice: &mut Dice| {
         let parents: HashSet<EntityUid> =
@@ -220,7 +220,7 @@ fn entities(dice: &mut Dice, principal: &EntityUid, resource: &EntityUid) -> Ent
         add(resource, &ABOVE, vec![("owner", RestrictedExpression::new_entity_uid(owner))], dice);
     }
     let known: Vec<Entity> = all.into_values().collect();
-    Entities::from_entities(known.into_iter().chain(actions().iter().cloned()), None).unwrap()
+    cedar_policy::Entities::from_entities(known.into_iter().chain(actions().iter().cloned()), None).unwrap()
 }
 
 #[derive(Debug, Default)]
@@ -252,13 +252,25 @@ fn compare(questions: usize, seed: u64, seeded: Option<Seeded>) -> (Shares, Opti
                 pairs.push(("fresh".to_owned(), RestrictedExpression::new_bool(dice.below(2) == 0)));
             }
             let context = Context::from_pairs(pairs).unwrap();
-            let request = Request::new(principal.clone(), action.clone(), resource.clone(), context, None).unwrap();
-            let asked = Asked { request: &request, principal: &principal, resource: &resource, entities: &entities };
+            let request =
+                cedar_policy::Request::new(principal.clone(), action.clone(), resource.clone(), context, None).unwrap();
+            let keys = |uid: &EntityUid| {
+                let above = entities.ancestors(uid).into_iter().flatten().map(AsRef::as_ref);
+                index.keys(uid.as_ref(), above)
+            };
+            let inner: &Request = request.as_ref();
+            let asked = Asked {
+                request: inner.clone(),
+                entities: entities.as_ref(),
+                principal: &keys(&principal),
+                resource: &keys(&resource),
+            };
             let place = index.place(&action, hierarchy.ancestors(&action).unwrap());
-            let (ours, theirs) = (index.ask(&place, &asked), ask_plainly(&plain, &asked));
+            let at = |id: &str| id.strip_prefix('p')?.parse().ok();
+            let (ours, theirs) =
+                (index.ask(&place, asked), ask_plainly(&plain, &request, &entities, at).expect("known policies"));
             let words = |answer: &Answer| {
-                let errors: Vec<String> = answer.errors.iter().map(ToString::to_string).collect();
-                format!("{:?} by {:?}, errors {errors:?}", answer.decision, answer.determining)
+                format!("{:?} by {:?}, errors {:?}", answer.decision, answer.determining, answer.errors)
             };
             if words(&ours) != words(&theirs) {
                 let difference = format!("index: {}\nplain: {}\nof {request:?}\n{plain}", words(&ours), words(&theirs));

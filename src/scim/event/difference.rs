@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::super::schema::{Definition, Target};
+use super::super::state::json_text;
 
 /// Values are shown up to so many bytes of JSON; what is longer is told by its length.
 const LONGEST_VALUE: usize = 1_000;
@@ -115,7 +116,7 @@ fn one(definition: &Definition, change: &AttributeChange) -> Value {
     let value = |value: &Option<Value>| match value {
         None => Value::Null,
         Some(_) if path.is_none_or(|path| path.is_secret()) => json!("(secret)"),
-        Some(value) => brief(&without_secrets(definition, &attribute, value)),
+        Some(value) => brief(without_secrets(definition, &attribute, value)),
     };
     json!({"attribute": attribute, "before": value(&change.before), "after": value(&change.after)})
 }
@@ -141,10 +142,14 @@ fn without_secrets(definition: &Definition, attribute: &str, value: &Value) -> V
     }
 }
 
-fn brief(value: &Value) -> Value {
-    let length = value.to_string().len();
+fn brief(value: Value) -> Value {
+    // Most values are short, and seen to be so without writing them.
+    if matches!(value, Value::Null | Value::Bool(_) | Value::Number(_)) {
+        return value;
+    }
+    let length = json_text(&value).len();
     match value {
-        _ if length <= LONGEST_VALUE => value.clone(),
+        short if length <= LONGEST_VALUE => short,
         Value::Array(elements) => json!(format!("({} values, {length} bytes)", elements.len())),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
             json!(format!("({length} bytes)"))

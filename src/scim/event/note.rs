@@ -1,6 +1,7 @@
 //! The event of a write, made from its steps before they are committed: attribute difference, effect on access, and
 //! what an undo needs where somebody loses access.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -29,8 +30,9 @@ pub(in crate::scim) struct Reversal {
     pub claims: Claims,
     /// The groups that were left, by id.
     pub groups: Vec<String>,
-    /// Whether the person was active before.
-    pub active: bool,
+    /// Whether the person was active before; events of earlier releases do not say, and tell of active people only.
+    #[serde(default)]
+    pub active: Option<bool>,
     /// Whose deactivation it was before, where somebody inactive was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
@@ -68,17 +70,22 @@ enum After<'a> {
 }
 
 /// A draft and whether it is deleted.
-type Side<State> = Option<(Draft<State>, bool)>;
+type Side<'a, State> = Option<(Cow<'a, Draft<State>>, bool)>;
 
 impl Scim {
-    /// The event of these steps.
-    pub(in crate::scim) async fn note(&self, entry: &Entry, steps: &[Step]) -> Result<Option<Noted>, ScimError> {
+    /// The event of these steps. `person` is the draft that the first of them stores, where it is at hand.
+    pub(in crate::scim) async fn note(
+        &self,
+        entry: &Entry,
+        steps: &[Step],
+        person: Option<&Draft<UserState>>,
+    ) -> Result<Option<Noted>, ScimError> {
         let records = self.records_of(steps).await?;
         let Some(turn) = steps.iter().find_map(|step| turn(step, &records)) else { return Ok(None) };
         let mut body = Map::new();
         let nothing = UserNote { deactivates: false, reversal: None };
         let UserNote { deactivates, reversal } = match turn.kind {
-            Kind::User => self.note_user(&turn, steps, &records, &mut body)?,
+            Kind::User => self.note_user(&turn, steps, person, &records, &mut body)?,
             Kind::Group => {
                 self.note_group(&turn, steps, &mut body).await?;
                 nothing
@@ -113,16 +120,17 @@ impl Scim {
         &self,
         turn: &Turn<'_>,
         steps: &[Step],
+        person: Option<&Draft<UserState>>,
         records: &BTreeMap<Number, Record>,
         body: &mut Map<String, Value>,
     ) -> Result<UserNote, ScimError> {
-        let (before, after) = sides::<UserState>(turn)?;
+        let (before, after) = sides::<UserState>(turn, person)?;
         let name = named(&after, &before, "userName");
         body.insert("resource".to_owned(), json!({"type": "User", "id": turn.id, "name": name}));
         let changes = self.changes(ResourceKind::User, &before, &after);
         let definition = self.schemas.definition(ResourceKind::User);
         body.insert("changes".to_owned(), Value::Array(difference::shown(definition, &changes)));
-        let access = |side: &Side<UserState>| {
+        let access = |side: &Side<'_, UserState>| {
             side.as_ref().map(|(draft, deleted)| Access::of_user(&draft.document, &draft.state, *deleted))
         };
         let (had, has) = (access(&before).unwrap_or_default(), access(&after).unwrap_or_default());
@@ -138,8 +146,8 @@ impl Scim {
         let deletes = matches!((&before, &after), (Some((_, false)), Some((_, true))));
         let reversal = before.filter(|_| deactivates || deletes).map(|(draft, _)| {
             let groups = lost.iter().map(|group| group.id.clone()).collect();
-            let UserState { claims, active, ended, .. } = draft.state;
-            Reversal { changes, claims, groups, active, ended }
+            let UserState { claims, active, ended, .. } = draft.into_owned().state;
+            Reversal { changes, claims, groups, active: Some(active), ended }
         });
         Ok(UserNote { deactivates, reversal })
     }
@@ -150,13 +158,13 @@ impl Scim {
         steps: &[Step],
         body: &mut Map<String, Value>,
     ) -> Result<(), ScimError> {
-        let (before, after) = sides::<GroupState>(turn)?;
+        let (before, after) = sides::<GroupState>(turn, None)?;
         let name = named(&after, &before, "displayName");
         body.insert("resource".to_owned(), json!({"type": "Group", "id": turn.id, "name": name}));
         let changes = self.changes(ResourceKind::Group, &before, &after);
         let definition = self.schemas.definition(ResourceKind::Group);
         body.insert("changes".to_owned(), Value::Array(difference::shown(definition, &changes)));
-        let access = |side: &Side<GroupState>| {
+        let access = |side: &Side<'_, GroupState>| {
             side.as_ref().map(|(draft, _)| Access::of_group(&draft.state)).unwrap_or_default()
         };
         let (gave, gives) = (access(&before), access(&after));
@@ -229,12 +237,18 @@ impl Scim {
         Ok(json!({"total": numbers.len(), "named": named}))
     }
 
-    fn changes<State>(&self, kind: ResourceKind, before: &Side<State>, after: &Side<State>) -> Vec<AttributeChange> {
+    fn changes<State>(
+        &self,
+        kind: ResourceKind,
+        before: &Side<'_, State>,
+        after: &Side<'_, State>,
+    ) -> Vec<AttributeChange>
+    where
+        State: Clone,
+    {
         let nothing = Map::new();
-        let document = |side: &Side<State>| side.as_ref().map(|(draft, _)| draft.document.clone());
-        let (before, after) = (document(before), document(after));
-        let definition = self.schemas.definition(kind);
-        difference::difference(definition, before.as_ref().unwrap_or(&nothing), after.as_ref().unwrap_or(&nothing))
+        let [before, after] = [before, after].map(|side| side.as_ref().map_or(&nothing, |(draft, _)| &draft.document));
+        difference::difference(self.schemas.definition(kind), before, after)
     }
 }
 
@@ -265,19 +279,24 @@ fn turn<'a>(step: &'a Step, records: &'a BTreeMap<Number, Record>) -> Option<Tur
 }
 
 /// Both sides.
-fn sides<State>(turn: &Turn<'_>) -> Result<(Side<State>, Side<State>), ScimError>
+fn sides<'a, State>(
+    turn: &Turn<'_>,
+    known: Option<&'a Draft<State>>,
+) -> Result<(Side<'a, State>, Side<'a, State>), ScimError>
 where
     State: super::super::content::External + serde::de::DeserializeOwned + Clone,
 {
     let before =
-        turn.before.map(|record| Draft::<State>::read(record).map(|draft| (draft, record.deleted))).transpose()?;
-    let after = match turn.after {
-        After::Content(content) => {
+        turn.before.map(|record| Draft::<State>::read(record).map(|draft| (Cow::Owned(draft), record.deleted)));
+    let before = before.transpose()?;
+    let after = match (turn.after, known) {
+        (After::Content(content), Some(draft)) => Some((Cow::Borrowed(draft), content.deleted)),
+        (After::Content(content), None) => {
             let record = content_record(turn, content);
-            Some((Draft::<State>::read(&record)?, content.deleted))
+            Some((Cow::Owned(Draft::<State>::read(&record)?), content.deleted))
         }
-        After::Same => before.clone(),
-        After::Gone => None,
+        (After::Same, _) => before.clone(),
+        (After::Gone, _) => None,
     };
     Ok((before, after))
 }
@@ -315,8 +334,8 @@ fn left_groups<'r>(turn: &Turn<'_>, steps: &[Step], records: &'r BTreeMap<Number
     steps.iter().filter_map(left).collect()
 }
 
-fn named<State>(after: &Side<State>, before: &Side<State>, attribute: &str) -> Value {
-    let name = |side: &Side<State>| side.as_ref().and_then(|(draft, _)| draft.document.get(attribute).cloned());
+fn named<State: Clone>(after: &Side<'_, State>, before: &Side<'_, State>, attribute: &str) -> Value {
+    let name = |side: &Side<'_, State>| side.as_ref().and_then(|(draft, _)| draft.document.get(attribute).cloned());
     name(after).or_else(|| name(before)).unwrap_or_default()
 }
 

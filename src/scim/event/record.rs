@@ -1,7 +1,9 @@
 //! A request at work: held to its connection's rate, counted, and entered into the provisioning log.
 
 use super::super::caller::{Caller, NotAdmitted, Wall};
+use super::super::content::Draft;
 use super::super::error::ScimError;
+use super::super::state::UserState;
 use super::super::{Failure, Operation, Scim, notes, watch};
 use super::Journal;
 use crate::http::{Request, Response};
@@ -97,10 +99,29 @@ impl Scim {
     }
 
     /// One transaction, now, with its event where the journal wants one.
-    pub(in crate::scim) async fn commit(&self, wall: &Wall, mut steps: Vec<Step>) -> Result<Committed, Failure> {
+    pub(in crate::scim) async fn commit(&self, wall: &Wall, steps: Vec<Step>) -> Result<Committed, Failure> {
+        self.commit_with(wall, steps, None).await
+    }
+
+    /// The same, whose first step stores this draft of a person: it need not be read again to be noted.
+    pub(in crate::scim) async fn commit_person(
+        &self,
+        wall: &Wall,
+        steps: Vec<Step>,
+        person: &Draft<UserState>,
+    ) -> Result<Committed, Failure> {
+        self.commit_with(wall, steps, Some(person)).await
+    }
+
+    async fn commit_with(
+        &self,
+        wall: &Wall,
+        mut steps: Vec<Step>,
+        person: Option<&Draft<UserState>>,
+    ) -> Result<Committed, Failure> {
         let Some(entry) = wall.journal.entry() else { return self.commit_steps(steps).await };
         let own = steps.len();
-        let noted = self.note(entry, &steps).await?;
+        let noted = self.note(entry, &steps, person).await?;
         let deactivates = noted.as_ref().is_some_and(|noted| noted.deactivates);
         if deactivates {
             self.refuse_held(entry)?;

@@ -16,18 +16,18 @@ impl Definition {
     /// The part of a full representation that an answer holds. An empty list is the same as none.
     pub fn project(
         &self,
-        full: &Map<String, Value>,
+        full: Map<String, Value>,
         attributes: Option<&[String]>,
         excluded: Option<&[String]>,
     ) -> Map<String, Value> {
         let lists = self.lists(attributes, excluded);
-        let mut part = Map::new();
+        let mut part = Map::with_capacity(full.len() + 1);
         for (name, value) in full {
-            match self.target(name) {
+            match self.target(&name) {
                 Some(Target::Extension(extension)) => {
-                    let members = value.as_object().into_iter().flatten();
-                    let members = members.filter_map(|(name, value)| {
-                        let (attribute, _) = extension.find(name)?;
+                    let Value::Object(members) = value else { continue };
+                    let members = members.into_iter().filter_map(|(name, value)| {
+                        let (attribute, _) = extension.find(&name)?;
                         let path = Path { extension: Some(extension), attribute, sub: None };
                         Some((attribute.name.clone(), lists.project(&path, value)?))
                     });
@@ -71,17 +71,17 @@ fn without_filter(name: &str) -> String {
 }
 
 impl Lists<'_> {
-    fn project(&self, path: &Path<'_>, value: &Value) -> Option<Value> {
+    fn project(&self, path: &Path<'_>, value: Value) -> Option<Value> {
         if !self.holds(path) && !self.names_a_part(path) {
             return None;
         }
         if !path.attribute.is_complex() {
-            return Some(value.clone());
+            return Some(value);
         }
         let subs = path.attribute.sub_attributes.iter().filter(|sub| self.holds(&path.with_sub(Some(sub))));
         let kept: Vec<&str> = subs.map(name).collect();
-        let Some(elements) = value.as_array() else { return parts(&kept, value) };
-        let elements: Vec<Value> = elements.iter().filter_map(|element| parts(&kept, element)).collect();
+        let Value::Array(elements) = value else { return parts(&kept, value) };
+        let elements: Vec<Value> = elements.into_iter().filter_map(|element| parts(&kept, element)).collect();
         (!elements.is_empty()).then_some(Value::Array(elements))
     }
 
@@ -119,9 +119,9 @@ impl Lists<'_> {
 }
 
 /// The kept parts of a complex value, if any are there.
-fn parts(kept: &[&str], value: &Value) -> Option<Value> {
-    let parts = kept.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
-    let parts: Map<String, Value> = parts.collect();
+fn parts(kept: &[&str], value: Value) -> Option<Value> {
+    let Value::Object(mut parts) = value else { return None };
+    parts.retain(|name, _| kept.contains(&name.as_str()));
     (!parts.is_empty()).then_some(Value::Object(parts))
 }
 
@@ -154,7 +154,7 @@ mod tests {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let (attributes, excluded) = (list(attributes), list(excluded));
         let full = full.as_object().unwrap().clone();
-        Value::Object(schemas.definition(ResourceKind::User).project(&full, Some(&attributes), Some(&excluded)))
+        Value::Object(schemas.definition(ResourceKind::User).project(full, Some(&attributes), Some(&excluded)))
     }
 
     fn full() -> Value {

@@ -101,7 +101,7 @@ impl State {
                 Ok(self.remove(&record, at, changes))
             }
             Step::Event(event) => {
-                self.append(event)?;
+                self.append(event);
                 Ok(Outcome::of_note(at))
             }
             Step::Note { key, value } => {
@@ -129,23 +129,15 @@ impl State {
         found.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    fn append(&mut self, event: &Event) -> Result<(), StoreError> {
-        if self.events.iter().any(|logged| logged.event.id == event.id) {
-            return Err(StoreError::Damaged(format!("the event {} stands there already", event.id)));
-        }
+    fn append(&mut self, event: &Event) {
         self.last_event += 1;
         self.events.push(Arc::new(LoggedEvent { number: self.last_event, event: event.clone() }));
-        Ok(())
     }
 
     /// First what is too old, then what is too much; the oldest first.
     fn forget(&mut self, retention: &Retention) {
-        let mut left = MOST_FORGOTTEN;
-        self.events.retain(|logged| {
-            let gone = left > 0 && logged.event.at < retention.before;
-            left -= u32::from(gone);
-            !gone
-        });
+        let old = self.events.iter().take_while(|logged| logged.event.at < retention.before).count();
+        self.events.drain(..old.min(MOST_FORGOTTEN as usize));
         let counted = |logged: &Arc<LoggedEvent>| logged.event.connection == retention.connection;
         let held = self.events.iter().filter(|logged| counted(logged)).count() as u64;
         let mut excess = held.saturating_sub(retention.keep).min(MOST_FORGOTTEN.into());

@@ -5,12 +5,18 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::store::{Head, chain};
 
-/// The head row: the newest revision with its hash, and the next resource number.
+/// The head row: the newest revision with its hash, the next numbers of resources and events, and up to where each of
+/// them is settled (see [`super::tail`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ledger {
     pub(super) revision: Revision,
     pub(super) hash: [u8; 32],
     pub(super) next_number: Number,
+    /// Resources below stand in `lookup` and `tally`.
+    pub(super) settled: Number,
+    pub(super) next_event: u64,
+    /// Events below have their keys in `event_key`.
+    pub(super) settled_event: u64,
 }
 
 impl Ledger {
@@ -27,21 +33,37 @@ impl Ledger {
 
 /// Reads the head row.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Ledger> {
-    connection.prepare_cached("SELECT epoch, number, hash, next_number FROM head WHERE one = 1")?.query_one([], |row| {
-        Ok(Ledger {
-            revision: Revision { epoch: row.get(0)?, number: unsigned(row, 1)? },
-            hash: row.get(2)?,
-            next_number: row.get(3)?,
+    connection
+        .prepare_cached(
+            "SELECT epoch, number, hash, next_number, settled, next_event, settled_event FROM head WHERE one = 1",
+        )?
+        .query_one([], |row| {
+            Ok(Ledger {
+                revision: Revision { epoch: row.get(0)?, number: unsigned(row, 1)? },
+                hash: row.get(2)?,
+                next_number: row.get(3)?,
+                settled: row.get(4)?,
+                next_event: unsigned(row, 5)?,
+                settled_event: unsigned(row, 6)?,
+            })
         })
-    })
 }
 
 /// Writes the head row, within the transaction of the revisions that it names.
 pub(super) fn write(connection: &Connection, ledger: &Ledger) -> rusqlite::Result<()> {
-    let number = i64::try_from(ledger.revision.number).unwrap_or(i64::MAX);
     connection
-        .prepare_cached("UPDATE head SET number = ?1, hash = ?2, next_number = ?3 WHERE one = 1")?
-        .execute((number, ledger.hash, ledger.next_number))
+        .prepare_cached(
+            "UPDATE head SET number = ?1, hash = ?2, next_number = ?3, settled = ?4, next_event = ?5, settled_event = ?6
+             WHERE one = 1",
+        )?
+        .execute((
+            signed(ledger.revision.number),
+            ledger.hash,
+            ledger.next_number,
+            ledger.settled,
+            signed(ledger.next_event),
+            signed(ledger.settled_event),
+        ))
         .map(drop)
 }
 
@@ -52,16 +74,17 @@ pub(super) fn confirm(connection: &Connection) -> rusqlite::Result<Result<Ledger
         Some(ledger) => ledger,
         None => return Ok(Err("the head row is missing".to_owned())),
     };
-    let mut statement = connection
-        .prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY epoch DESC, number DESC LIMIT 2")?;
+    let mut statement =
+        connection.prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY place DESC LIMIT 2")?;
     let mut last = statement.query_map([], LogRow::read)?.collect::<Result<Vec<_>, _>>()?.into_iter();
     let (newest, before) = (last.next(), last.next());
 
-    // The unary plus keeps the engine on the narrow index of operations, which also carries the epoch.
-    let rows: i64 =
-        connection.query_one("SELECT count(*) FROM change_log WHERE +epoch = ?1", [ledger.revision.epoch], |row| {
-            row.get(0)
-        })?;
+    // The unary plus keeps the engine on the narrow index of operations, which also carries the place.
+    let rows: i64 = connection.query_one(
+        "SELECT count(*) FROM change_log WHERE +place >> 40 = ?1",
+        [ledger.revision.epoch],
+        |row| row.get(0),
+    )?;
     let highest: i64 = connection.query_one("SELECT coalesce(max(number), 0) FROM resource", [], |row| row.get(0))?;
     Ok(compare(ledger, newest, before.as_ref(), rows, highest))
 }
@@ -119,6 +142,17 @@ impl LogRow {
     pub(super) fn computed(&self, before: [u8; 32]) -> [u8; 32] {
         chain(&before, self.revision, self.at, &self.body)
     }
+}
+
+/// Where a revision stands in the log: the epoch above the number's 40 bits.
+pub(super) fn place(revision: Revision) -> i64 {
+    const BITS: u32 = 40;
+    (i64::from(revision.epoch) << BITS) | signed(revision.number.min((1 << BITS) - 1))
+}
+
+/// The engine's integers are signed; no counter of ours comes near the difference.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// A column that the engine keeps signed and that is never negative.

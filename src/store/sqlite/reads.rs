@@ -4,9 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, typ
 
 use super::emit::{self, Statement};
 use super::faults::on_read;
-use super::head::{self, LogRow};
-use super::steps::signed;
-use crate::domain::{Change, Number, Timestamp};
+use super::head::{self, LogRow, place, signed};
+use crate::domain::{Change, Number, Revision, Timestamp};
 use crate::store::limits;
 use crate::store::{Above, Found, Kind, LogEntry, Lookup, MAX_ABOVE, Member, Query, Record, StoreError};
 
@@ -111,12 +110,13 @@ pub(super) fn members_among(
 pub(super) fn tail(connection: &Connection, after: u64, limit: u64) -> Result<Vec<LogEntry>, StoreError> {
     let read = || {
         let epoch = head::read(connection)?.revision.epoch;
+        let (from, end) = (Revision { epoch, number: after }, Revision { epoch: epoch.saturating_add(1), number: 0 });
         connection
             .prepare_cached(
                 "SELECT epoch, number, at, body, hash FROM change_log
-                 WHERE epoch = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+                 WHERE place > ?1 AND place < ?2 ORDER BY place LIMIT ?3",
             )?
-            .query_map(params![epoch, signed(after), signed(limit)], LogRow::read)?
+            .query_map(params![place(from), place(end), signed(limit)], LogRow::read)?
             .collect::<Result<Vec<_>, _>>()
     };
     read().map_err(|error: rusqlite::Error| on_read(&error))?.into_iter().map(entry).collect()

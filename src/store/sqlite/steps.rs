@@ -1,15 +1,20 @@
 //! One transaction's steps in SQL, within the savepoint that the writer opened for it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod found;
 
+use std::collections::{BTreeSet, HashMap};
+
+use rusqlite::Error::FromSqlConversionFailure;
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use self::found::{each_once, held};
 use super::faults::Fault;
-use super::head::{Ledger, unsigned};
+use super::head::{Ledger, place, signed, unsigned};
 use super::reads::kind;
 use super::{events, images};
 use crate::domain::{Change, Image, MemberChange, Number, Revision, Timestamp};
-use crate::store::{CREATED, Committed, Content, IndexEntry, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
+use crate::store::{CREATED, Committed, Content, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
 
 /// The numbers of index paths that the writer has seen. Forgotten when a savepoint is rolled back.
 pub(super) type Paths = HashMap<String, i64>;
@@ -38,7 +43,7 @@ pub(super) fn run(
     let mut scribe = Scribe {
         connection,
         paths,
-        next_number: &mut ledger.next_number,
+        ledger: &mut *ledger,
         at: transaction.at,
         changes: Vec::new(),
         written: BTreeSet::new(),
@@ -54,12 +59,10 @@ pub(super) fn run(
     let revision = ledger.revision;
     connection
         .prepare_cached(
-            "INSERT INTO change_log (epoch, number, operation, at, body, outcomes, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO change_log (place, operation, at, body, outcomes, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
-            revision.epoch,
-            signed(revision.number),
+            place(revision),
             transaction.operation,
             transaction.at.0,
             body,
@@ -84,7 +87,7 @@ fn repeated(connection: &Connection, operation: &str) -> Result<Option<Committed
 struct Scribe<'a> {
     connection: &'a Connection,
     paths: &'a mut Paths,
-    next_number: &'a mut Number,
+    ledger: &'a mut Ledger,
     at: Timestamp,
     changes: Vec<Change>,
     written: BTreeSet<Kind>,
@@ -97,6 +100,8 @@ struct Present {
     deleted: bool,
     created: Timestamp,
     modified: Timestamp,
+    held: Vec<UniqueKey>,
+    organization: String,
 }
 
 impl Scribe<'_> {
@@ -106,29 +111,31 @@ impl Scribe<'_> {
             Step::Replace { number, expected, content } => self.replace(*number, *expected, content),
             Step::Members { group, expected, add, remove } => {
                 // The limits saw a create before; the newest number is its.
-                let group = if *group == CREATED { self.next_number.saturating_sub(1) } else { *group };
+                let group = if *group == CREATED { self.ledger.next_number.saturating_sub(1) } else { *group };
                 self.members(group, *expected, add, remove)
             }
             Step::Remove { number, expected } => self.remove(*number, *expected),
-            Step::Event(event) => events::append(self.connection, event).map(|()| Outcome::of_note(self.at)),
+            Step::Event(event) => {
+                events::append(self.connection, self.ledger, event).map(|()| Outcome::of_note(self.at))
+            }
             Step::Note { key, value } => {
                 events::note(self.connection, key, value.as_deref()).map(|()| Outcome::of_note(self.at))
             }
             Step::ForgetEvents(retention) => {
-                events::forget(self.connection, retention).map(|()| Outcome::of_note(self.at))
+                events::forget(self.connection, self.ledger, retention).map(|()| Outcome::of_note(self.at))
             }
         }
     }
 
     fn create(&mut self, kind: Kind, id: &str, organization: &str, content: &Content) -> Result<Outcome, Fault> {
-        let number = *self.next_number;
+        let number = self.ledger.next_number;
         let next = number.checked_add(1).ok_or_else(|| StoreError::Unavailable("no resource number is left".into()))?;
         let inserted = self
             .connection
             .prepare_cached(
                 "INSERT INTO resource
-                     (number, kind, id, organization, version, deleted, created, modified, document, state)
-                 VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?6, ?7, ?8)
+                     (number, kind, id, organization, version, deleted, created, modified, document, state, held)
+                 VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?6, ?7, ?8, ?9)
                  ON CONFLICT (kind, id) DO NOTHING",
             )?
             .execute(params![
@@ -139,14 +146,15 @@ impl Scribe<'_> {
                 content.deleted,
                 self.at.0,
                 content.document,
-                content.state
+                content.state,
+                held(&content.unique)?
             ])?;
         if inserted == 0 {
             return Err(StoreError::Exists { kind, id: id.to_owned() }.into());
         }
-        *self.next_number = next;
+        self.ledger.next_number = next;
         self.written.insert(kind);
-        for key in &content.unique {
+        for key in each_once(&content.unique) {
             self.claim(number, key)?;
         }
         for entry in &content.index {
@@ -161,15 +169,29 @@ impl Scribe<'_> {
         let version = present.version + 1;
         self.connection
             .prepare_cached(
-                "UPDATE resource SET version = ?2, deleted = ?3, modified = ?4, document = ?5, state = ?6
+                "UPDATE resource SET version = ?2, deleted = ?3, modified = ?4, document = ?5, state = ?6, held = ?7
                  WHERE number = ?1",
             )?
-            .execute(params![number, signed(version), content.deleted, self.at.0, content.document, content.state])?;
-        self.connection.prepare_cached("DELETE FROM unique_key WHERE number = ?1")?.execute([number])?;
-        for key in &content.unique {
+            .execute(params![
+                number,
+                signed(version),
+                content.deleted,
+                self.at.0,
+                content.document,
+                content.state,
+                held(&content.unique)?
+            ])?;
+        let (before, after) = (each_once(&present.held), each_once(&content.unique));
+        for key in before.iter().filter(|key| !after.contains(key)) {
+            self.release(number, key)?;
+        }
+        for key in after.into_iter().filter(|key| !before.contains(key)) {
             self.claim(number, key)?;
         }
         self.reindex(number, &content.index)?;
+        if present.deleted != content.deleted {
+            self.tally(number, &present, !content.deleted)?;
+        }
         self.image(number, content.image.as_ref())?;
         if content.deleted {
             self.end_memberships(number)?;
@@ -246,7 +268,14 @@ impl Scribe<'_> {
         if known {
             self.depart(number)?;
         }
-        // Index, keys and image go by their references.
+        for key in &present.held {
+            self.release(number, key)?;
+        }
+        self.reindex(number, &[])?;
+        if !present.deleted {
+            self.tally(number, &present, false)?;
+        }
+        self.connection.prepare_cached("DELETE FROM image WHERE number = ?1")?.execute([number])?;
         self.connection.prepare_cached("DELETE FROM resource WHERE number = ?1")?.execute([number])?;
         let Present { version, created, .. } = present;
         Ok(Outcome { number, version, created, modified: self.at, changed: true })
@@ -309,9 +338,15 @@ impl Scribe<'_> {
     fn present(&mut self, number: Number, expected: Option<u64>) -> Result<Present, Fault> {
         let present = self
             .connection
-            .prepare_cached("SELECT kind, version, created, modified, deleted FROM resource WHERE number = ?1")?
+            .prepare_cached(
+                "SELECT kind, version, created, modified, deleted, organization, held FROM resource WHERE number = ?1",
+            )?
             .query_one([number], |row| {
+                let held: Vec<(String, String)> = serde_json::from_str(row.get_ref(6)?.as_str()?)
+                    .map_err(|error| FromSqlConversionFailure(6, Type::Text, error.into()))?;
                 Ok(Present {
+                    organization: row.get(5)?,
+                    held: held.into_iter().map(|(scope, value)| UniqueKey { scope, value }).collect(),
                     kind: kind(row, 0)?,
                     version: unsigned(row, 1)?,
                     created: Timestamp(row.get(2)?),
@@ -337,72 +372,6 @@ impl Scribe<'_> {
         Ok(())
     }
 
-    /// Takes a unique key; the constraint decides.
-    fn claim(&self, number: Number, key: &UniqueKey) -> Result<(), Fault> {
-        let taken = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO unique_key (scope, value, number) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (scope, value) DO UPDATE SET number = excluded.number
-                 WHERE unique_key.number = excluded.number",
-            )?
-            .execute(params![key.scope, key.value, number])?;
-        if taken == 0 { Err(StoreError::Taken(key.clone()).into()) } else { Ok(()) }
-    }
-
-    fn index(&mut self, number: Number, entry: &IndexEntry) -> Result<(), Fault> {
-        let path = self.path(&entry.path)?;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO attribute (number, path, element, value) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![number, path, entry.element, entry.value])?;
-        Ok(())
-    }
-
-    /// Writes only what differs: most replacements change little of the index.
-    fn reindex(&mut self, number: Number, index: &[IndexEntry]) -> Result<(), Fault> {
-        let before = self
-            .connection
-            .prepare_cached(
-                "SELECT p.name, a.element, a.value, a.path FROM attribute a JOIN path p ON p.number = a.path
-                 WHERE a.number = ?1",
-            )?
-            .query_map([number], |row| {
-                Ok((IndexEntry { path: row.get(0)?, element: row.get(1)?, value: row.get(2)? }, row.get(3)?))
-            })?
-            .collect::<Result<BTreeMap<IndexEntry, i64>, _>>()?;
-        let after: BTreeSet<&IndexEntry> = index.iter().collect();
-        for (entry, path) in before.iter().filter(|(entry, _)| !after.contains(entry)) {
-            self.connection
-                .prepare_cached(
-                    "DELETE FROM attribute WHERE number = ?1 AND path = ?2 AND element = ?3 AND value = ?4",
-                )?
-                .execute(params![number, path, entry.element, entry.value])?;
-        }
-        for entry in after.into_iter().filter(|entry| !before.contains_key(entry)) {
-            self.index(number, entry)?;
-        }
-        Ok(())
-    }
-
-    /// The number of an index path, given when it is first seen.
-    fn path(&mut self, name: &str) -> Result<i64, Fault> {
-        if let Some(&number) = self.paths.get(name) {
-            return Ok(number);
-        }
-        self.connection
-            .prepare_cached("INSERT INTO path (name) VALUES (?1) ON CONFLICT DO NOTHING")?
-            .execute([name])?;
-        let number = self
-            .connection
-            .prepare_cached("SELECT number FROM path WHERE name = ?1")?
-            .query_one([name], |row| row.get(0))?;
-        self.paths.insert(name.to_owned(), number);
-        Ok(number)
-    }
-
     /// Keeps the newest image and notes the change.
     fn image(&mut self, number: Number, image: Option<&Image>) -> Result<(), Fault> {
         let stored = image.and_then(images::encode).transpose().map_err(unwritable)?;
@@ -419,11 +388,6 @@ impl Scribe<'_> {
         let gone = self.connection.prepare_cached("DELETE FROM image WHERE number = ?1")?.execute([number])?;
         if gone > 0 { self.depart(number) } else { Ok(()) }
     }
-}
-
-/// The engine's integers are signed; no counter of ours comes near the difference.
-pub(super) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn unwritable(error: serde_json::Error) -> Fault {

@@ -21,6 +21,7 @@ pub(super) fn verify(connection: &Connection) -> Result<Head, StoreError> {
     }
     fold.matches(connection)?;
     tally(connection)?;
+    settled(connection)?;
     Ok(ledger.head())
 }
 
@@ -44,7 +45,8 @@ fn engine(connection: &Connection) -> Result<(), StoreError> {
 /// The kept totals are what counting finds.
 fn tally(connection: &Connection) -> Result<(), StoreError> {
     let text = "WITH counted (kind, organization, total) AS (
-             SELECT kind, organization, count(*) FROM resource WHERE deleted = 0 GROUP BY kind, organization),
+             SELECT kind, organization, count(*) FROM resource
+             WHERE deleted = 0 AND number < (SELECT settled FROM head) GROUP BY kind, organization),
          kept (kind, organization, total) AS (SELECT kind, organization, total FROM tally WHERE total <> 0)
          SELECT kind, organization FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted)
          UNION ALL SELECT kind, organization FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept) LIMIT 1";
@@ -56,6 +58,42 @@ fn tally(connection: &Connection) -> Result<(), StoreError> {
         }
         None => Ok(()),
     }
+}
+
+/// What things are found by is what they hold: the engine no longer knows that these tables belong together.
+fn settled(connection: &Connection) -> Result<(), StoreError> {
+    let checks = [
+        (
+            "SELECT l.number FROM lookup l WHERE l.number >= (SELECT settled FROM head) OR NOT EXISTS (
+                 SELECT 1 FROM attribute a WHERE a.number = l.number AND a.path = l.path AND a.value = l.value) LIMIT 1",
+            "is found by a value that it does not have",
+        ),
+        (
+            "SELECT a.number FROM attribute a WHERE a.number < (SELECT settled FROM head) AND NOT EXISTS (
+                 SELECT 1 FROM lookup l WHERE l.path = a.path AND l.value = a.value AND l.number = a.number) LIMIT 1",
+            "is not found by one of its values",
+        ),
+        (
+            "SELECT k.number FROM unique_key k WHERE NOT EXISTS (
+                 SELECT 1 FROM resource r, json_each(r.held) h WHERE r.number = k.number
+                 AND h.value ->> 0 = k.scope AND h.value ->> 1 = k.value) LIMIT 1",
+            "has a unique key that its row does not name",
+        ),
+        (
+            "SELECT r.number FROM resource r, json_each(r.held) h WHERE NOT EXISTS (
+                 SELECT 1 FROM unique_key k
+                 WHERE k.scope = h.value ->> 0 AND k.value = h.value ->> 1 AND k.number = r.number) LIMIT 1",
+            "names a unique key that it does not have",
+        ),
+    ];
+    for (text, fault) in checks {
+        let wrong: Option<Number> =
+            connection.query_one(text, [], |row| row.get(0)).optional().map_err(|error| on_read(&error))?;
+        if let Some(number) = wrong {
+            return damaged(&format!("resource {number} {fault}"));
+        }
+    }
+    Ok(())
 }
 
 /// What the log comes to.
@@ -99,9 +137,8 @@ impl Members {
 
 fn chain(connection: &Connection) -> Result<Fold, StoreError> {
     let lost = |error: rusqlite::Error| on_read(&error);
-    let mut statement = connection
-        .prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY epoch, number")
-        .map_err(lost)?;
+    let mut statement =
+        connection.prepare("SELECT epoch, number, at, body, hash FROM change_log ORDER BY place").map_err(lost)?;
     let mut rows = statement.query([]).map_err(lost)?;
     let mut fold = Fold::default();
     let mut before = Revision { epoch: 0, number: 0 };

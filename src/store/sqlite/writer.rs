@@ -11,6 +11,7 @@ use super::FatalHook;
 use super::faults::Fault;
 use super::head::{self, Ledger};
 use super::steps::{self, Paths, Ran};
+use super::tail;
 use crate::store::{ApplyHook, Committed, Kind, StoreError, Transaction, limits};
 
 /// Most transactions that may wait; whoever comes later waits before the queue.
@@ -103,9 +104,11 @@ impl Writer {
                 }
             }
             self.serve(group);
+            self.settle_tail(tail::LONGEST);
             let others_wait = kept.is_some() || !queue.is_empty();
             self.checkpoint(if others_wait { MOST_PAGES } else { CHECKPOINT_PAGES });
         }
+        self.settle_tail(1);
         if self.shared.stopped.get().is_none() {
             // Best effort: the log is as good a home as the file, only slower to open.
             let _ = self.connection.query_one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -131,28 +134,59 @@ impl Writer {
         if let Some(reason) = self.shared.stopped.get() {
             return Err(Fault::Fatal(reason.clone()));
         }
-        statement(&self.connection, "BEGIN IMMEDIATE")?;
-        if head::read(&self.connection)? != self.ledger {
-            return Err(Fault::Fatal("the head row is not what this process wrote".to_owned()));
+        // Refusals are rare, and savepoints cost a copy of each page that changes: the group runs without them first.
+        match self.attempt(transactions, false) {
+            Err(Fault::Refused(_)) => {
+                self.paths.clear();
+                statement(&self.connection, "ROLLBACK")?;
+                self.attempt(transactions, true)
+            }
+            done => done,
         }
+    }
+
+    /// Everybody's view must be what this process wrote.
+    fn begin(&self) -> Result<(), Fault> {
+        statement(&self.connection, "BEGIN IMMEDIATE")?;
+        if head::read(&self.connection)? == self.ledger {
+            Ok(())
+        } else {
+            Err(Fault::Fatal("the head row is not what this process wrote".to_owned()))
+        }
+    }
+
+    /// A whole group in one transaction of the engine. Without `savepoints`, a refusal among several ends it.
+    fn attempt(
+        &mut self,
+        transactions: &[Transaction],
+        savepoints: bool,
+    ) -> Result<Vec<Result<Ran, StoreError>>, Fault> {
+        self.begin()?;
         let mut ledger = self.ledger;
         let mut results = Vec::with_capacity(transactions.len());
         for transaction in transactions {
-            self.statement_among(transactions, "SAVEPOINT one")?;
+            if savepoints {
+                statement(&self.connection, "SAVEPOINT one")?;
+            }
             let mut attempt = ledger;
             match steps::run(&self.connection, &mut self.paths, &mut attempt, transaction) {
                 Ok(ran) => {
                     ledger = attempt;
                     results.push(Ok(ran));
                 }
-                Err(Fault::Refused(error)) => {
-                    self.statement_among(transactions, "ROLLBACK TO one")?;
+                Err(Fault::Refused(error)) if savepoints || transactions.len() == 1 => {
+                    // One alone needs no savepoint: where it is refused, nothing is committed.
+                    if savepoints {
+                        statement(&self.connection, "ROLLBACK TO one")?;
+                    }
                     self.paths.clear();
                     results.push(Err(error));
                 }
-                Err(fault @ (Fault::Passing(_) | Fault::Fatal(_))) => return Err(fault),
+                Err(fault) => return Err(fault),
             }
-            self.statement_among(transactions, "RELEASE one")?;
+            if savepoints {
+                statement(&self.connection, "RELEASE one")?;
+            }
         }
         let noted = results.iter().any(|result| matches!(result, Ok(Ran::Noted(_))));
         if ledger.revision == self.ledger.revision && !noted {
@@ -165,12 +199,22 @@ impl Writer {
         Ok(results)
     }
 
-    /// A savepoint's statement. One transaction alone needs none: where it is refused, nothing is committed.
-    fn statement_among(&self, transactions: &[Transaction], text: &str) -> rusqlite::Result<()> {
-        if transactions.len() > 1 {
-            statement(&self.connection, text)?;
+    /// Settles what is newer than the head's marks, where there is at least so much of it. The answers are out already; where it
+    /// fails, nothing is lost and the next group tries again.
+    fn settle_tail(&mut self, least: u64) {
+        if self.shared.stopped.get().is_some() || tail::length(&self.ledger) < least {
+            return;
         }
-        Ok(())
+        let mut ledger = self.ledger;
+        let settled = self.begin().and_then(|()| {
+            tail::settle(&self.connection, &mut ledger)?;
+            head::write(&self.connection, &ledger)?;
+            (self.seal)(&self.connection).map_err(Fault::from)
+        });
+        match settled {
+            Ok(()) => self.ledger = ledger,
+            Err(fault) => drop(self.give_up(fault)),
+        }
     }
 
     /// Tells the apply hook of what is new.
