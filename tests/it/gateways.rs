@@ -29,10 +29,7 @@ fn envoy_over_grpc() {
 
 #[test]
 fn envoy_over_grpc_with_tls_on_both_sides_and_tokens_that_envoy_verified() {
-    let mut world = World::new(Kind::EnvoyJwt);
-    let gateway = Kind::EnvoyJwt.start(&world);
-    contract::run(&world, &gateway);
-    contract::without_us(&mut world, &gateway);
+    through(Kind::EnvoyJwt);
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// For requests in flight to finish once the listener shuts down.
     pub drain: Duration,
-    /// Concurrent requests on one HTTP/2 connection.
+    /// Concurrent requests on one HTTP/2 connection: what a client may make the library hold at once. Clients with more to
+    /// ask wait a moment, or open another connection.
     pub streams: u32,
     /// HTTP/2 streams that the client reset before they were looked at. More ends the connection (rapid reset).
     pub pending_resets: usize,
@@ -61,7 +62,7 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             write_stall: Duration::from_secs(8),
             drain: Duration::from_secs(8),
-            streams: 128,
+            streams: 64,
             pending_resets: 20,
         }
     }

@@ -49,10 +49,7 @@ pub fn run(world: &World, gateway: &Gateway) {
     sizes(world, gateway);
     reuse(world, gateway);
     passwords(world, gateway);
-    if gateway.kind != Kind::Nginx {
-        // nginx before 1.25 speaks either on one port, not both.
-        http2(world, gateway);
-    }
+    http2(world, gateway);
     if matches!(gateway.kind, Kind::EnvoyGrpc | Kind::EnvoyJwt) {
         metadata(world, gateway);
     }
@@ -218,7 +215,7 @@ fn reuse(world: &World, gateway: &Gateway) {
 
 fn http2(world: &World, gateway: &Gateway) {
     let statuses = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let stream = tokio::net::TcpStream::connect(&gateway.address).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(&gateway.http2).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);

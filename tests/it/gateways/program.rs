@@ -38,6 +38,8 @@ pub struct Gateway {
     pub kind: Kind,
     /// `127.0.0.1:PORT`.
     pub address: String,
+    /// Where it speaks HTTP/2: the same, except with nginx.
+    pub http2: String,
     child: Child,
     log: PathBuf,
 }
@@ -47,19 +49,21 @@ impl Kind {
     pub fn start(self, world: &World) -> Gateway {
         // The gateway binds by itself, so a port must be found first; another process may be quicker.
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(gateway) = self.try_start(world, port) {
+            let found = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let ports = found.each_ref().map(|listener| listener.local_addr().unwrap().port());
+            drop(found);
+            if let Some(gateway) = self.try_start(world, ports) {
                 return gateway;
             }
         }
         panic!("{self:?} found no port");
     }
 
-    fn try_start(self, world: &World, port: u16) -> Option<Gateway> {
+    fn try_start(self, world: &World, ports: [u16; 2]) -> Option<Gateway> {
         let folder = world.path("gateway");
         drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(&folder).unwrap();
-        let file = |name: &str| write(name, &folder, world, port);
+        let file = |name: &str| write(name, &folder, world, ports);
         let mut command = match self {
             Self::EnvoyGrpc | Self::EnvoyHttp | Self::EnvoyJwt => {
                 let config = file(match self {
@@ -108,7 +112,9 @@ impl Kind {
         let output = std::fs::File::create(&log).unwrap();
         let child = command.current_dir(&folder).stdin(Stdio::null()).stdout(output.try_clone().unwrap());
         let child = child.stderr(output).spawn().unwrap();
-        let mut gateway = Gateway { kind: self, address: format!("127.0.0.1:{port}"), child, log };
+        let [address, http2] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let http2 = if self == Self::Nginx { http2 } else { address.clone() };
+        let mut gateway = Gateway { kind: self, address, http2, child, log };
         for _ in 0..GLANCES {
             if gateway.child.try_wait().unwrap().is_some() {
                 let said = gateway.log();
@@ -148,7 +154,7 @@ impl Drop for Gateway {
 }
 
 /// Copies a file of `docs/gateways` with the addresses of this test in it.
-fn write(name: &str, folder: &Path, world: &World, port: u16) -> PathBuf {
+fn write(name: &str, folder: &Path, world: &World, [port, http2]: [u16; 2]) -> PathBuf {
     let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gateways").join(name);
     let mut text = std::fs::read_to_string(&original).unwrap();
     let (gate, service) = (world.server.doors().gate.clone(), world.upstream.address.clone());
@@ -164,6 +170,7 @@ fn write(name: &str, folder: &Path, world: &World, port: u16) -> PathBuf {
         ("address: 0.0.0.0, port_value: 8000", format!("address: 127.0.0.1, port_value: {port}")),
         ("/etc/envoy", world.folder.path().display().to_string()),
         ("listen 8000", format!("listen 127.0.0.1:{port}")),
+        ("listen 8001", format!("listen 127.0.0.1:{http2}")),
         ("\":8000\"", format!("\"127.0.0.1:{port}\"")),
         ("bind :8000", format!("bind 127.0.0.1:{port}")),
         ("\n:8000 {", format!("\nhttp://:{port} {{\n\tbind 127.0.0.1\n")),

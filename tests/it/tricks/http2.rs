@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{HOST, PERMITTED, SHORT, unescape};
-use crate::gateways::program::{Gateway, Kind};
+use crate::gateways::program::Gateway;
 use crate::gateways::world::{World, bearer};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,14 +48,10 @@ pub fn names() -> Vec<String> {
 
 /// Sends every trick and after it its control, a plain request; answers with the ids of the controls.
 pub fn run(world: &World, gateway: &Gateway) -> Vec<String> {
-    if gateway.kind == Kind::Nginx {
-        // nginx before 1.25 speaks HTTP/2 without TLS on a port of its own only.
-        return Vec::new();
-    }
     let (own, other) = (world.authorization(), bearer("root"));
     let mut controls = Vec::new();
     for (index, trick) in corpus().iter().enumerate() {
-        send(&gateway.address, &trick.fields, &format!("frames-{index}"), own, &other);
+        send(&gateway.http2, &trick.fields, &format!("frames-{index}"), own, &other);
         let plain = [
             (":method", "GET"),
             (":scheme", "http"),
@@ -65,7 +61,7 @@ pub fn run(world: &World, gateway: &Gateway) -> Vec<String> {
         ];
         let plain = plain.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let id = format!("control-frames-{index}");
-        send(&gateway.address, &plain, &id, own, &other);
+        send(&gateway.http2, &plain, &id, own, &other);
         controls.push(id);
     }
     controls
