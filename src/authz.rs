@@ -24,8 +24,8 @@ pub mod trial;
 pub mod usage;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -34,7 +34,7 @@ use crate::directory::{Directory, Snapshot};
 use crate::domain::{Change, Decision, Number, Question, Reason, Revision, Subject, Timestamp};
 use crate::policy::{ContextFault, Live, Serving};
 use crate::telemetry::{CacheUse, Laps, Metrics, Stage};
-use crate::token::{Basic, Holder, NewerKeys, Passwords, Verifier};
+use crate::token::{Basic, Holder, NewerKeys, Passwords, Proof, Verifier};
 use cache::DecisionCache;
 use ready::ReadyEntities;
 use rows::{Lenses, Rows};
@@ -107,13 +107,26 @@ pub struct Basis {
     reason: Reason,
     /// How often the caches had been dropped.
     doubts: u64,
+    /// The token that said who asks.
+    proof: Option<Proof>,
 }
 
 impl Basis {
     /// Of a decision; `doubts` are those from before it was made ([`Authz::doubts`]).
     pub fn of(decision: &Decision, doubts: u64) -> Self {
         let Decision { revision, at, until, reason, .. } = *decision;
-        Self { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts }
+        Self { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts, proof: None }
+    }
+
+    /// The same, for no longer than this token holds ([`View::proving`]).
+    #[must_use]
+    pub fn proved_by(self, proof: Proof) -> Self {
+        Self { proof: Some(proof), ..self }
+    }
+
+    /// Where the directory stood.
+    pub const fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// The decision's reason.
@@ -174,6 +187,8 @@ pub struct View<'a> {
     doubts: u64,
     /// What measures the decision, where one does.
     laps: Option<&'a Laps>,
+    /// Where the decision leaves the token that said who asks.
+    proof: Option<&'a OnceLock<Proof>>,
 }
 
 impl Authz {
@@ -246,6 +261,7 @@ impl Authz {
             at: None,
             doubts: self.self_check.doubts(),
             laps: None,
+            proof: None,
         }
     }
 
@@ -316,12 +332,24 @@ impl<'a> View<'a> {
     pub fn timed(self, laps: Option<&'a Laps>) -> Self {
         Self { laps, ..self }
     }
+
+    /// The same state of the world, for many decisions that are all made for the present moment.
+    #[must_use]
+    pub fn of_one_moment(self) -> Self {
+        Self { at: Some(self.now()), ..self }
+    }
+
+    /// The same state of the world, for one decision that leaves the token here by which it knew who asks.
+    #[must_use]
+    pub fn proving(self, proof: &'a OnceLock<Proof>) -> Self {
+        Self { proof: Some(proof), ..self }
+    }
 }
 
 impl View<'_> {
     /// The same state of the world, for questions that nobody waits at a gate for: they are neither counted nor kept.
     fn aside(&self) -> Self {
-        Self { aside: true, observer: None, laps: None, ..self.clone() }
+        Self { aside: true, observer: None, laps: None, proof: None, ..self.clone() }
     }
 
     /// As [`Self::aside`], with somebody who looks on.
@@ -356,18 +384,29 @@ impl View<'_> {
     }
 
     /// Whether a decision of before, made on the identical question, may be given again: it rests on this very state
-    /// and bundle, and the moment lies within its time. Counts it. Says no now and then, so that the self-check has
-    /// something to look at.
+    /// and bundle, the moment lies within its time, and the token that it believed is still to be believed.
     pub fn repeats(&self, before: &Basis) -> bool {
-        let holds = before.revision == self.snapshot.revision()
+        let now = self.now();
+        before.revision == self.snapshot.revision()
             && before.bundle == *self.serving.bundle.id()
             && before.doubts == self.authz.self_check.doubts()
-            && before.holds_at(self.now());
-        if !holds || self.authz.self_check.is_due() {
+            && before.holds_at(now)
+            && before.proof.as_ref().is_none_or(|proof| proof.holds(now))
+    }
+
+    /// Gives a decision again that [repeats](Self::repeats), and counts it. No now and then: it must be made anew, so that
+    /// the self-check has something to look at.
+    pub fn repeat(&self, before: &Basis) -> bool {
+        if self.authz.self_check.is_due() {
             return false;
         }
         self.count(before.reason, CacheUse::Answer);
         true
+    }
+
+    /// A new id for a decision of this view.
+    pub fn decision_id(&self) -> DecisionId {
+        self.authz.ids.next(self.now().0)
     }
 
     fn count(&self, reason: Reason, cache: CacheUse) {
@@ -376,6 +415,12 @@ impl View<'_> {
         }
         if let Some(laps) = self.laps {
             laps.found(cache);
+        }
+    }
+
+    fn proved(&self, by: Proof) {
+        if let Some(place) = self.proof {
+            let _first = place.set(by);
         }
     }
 

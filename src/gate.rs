@@ -20,13 +20,14 @@ pub mod original;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::authz::{Authz, Failure};
+use crate::authz::{Authz, Failure, PersonName};
 use crate::domain::{Decision, Question, Reason, Revision, Subject};
 use crate::http::{Handling, Method, Peer, Refusal, Reply, Request, Response, Router, here};
 use crate::telemetry::{Laps, Stage};
+use crate::token::Proof;
 use answer::{Judged, verdict_name};
 use answers::Answers;
 use credentials::{Dialect, GateConfig, Manner};
@@ -36,8 +37,14 @@ use original::{HeaderFault, Original};
 pub struct Gate {
     authz: Arc<Authz>,
     config: GateConfig,
-    answers: Answers,
+    /// Answers of our own dialect, by their texts.
+    answers: Answers<()>,
+    /// Decisions that the other dialects write each in its own way, by their questions.
+    judgements: Answers<Judgement>,
 }
+
+/// A decision, and whom it judged.
+type Judgement = (Decision, Option<Arc<PersonName>>);
 
 /// How long a question waits for the revision that it asks for.
 const FRESHNESS_WAIT: Duration = Duration::from_millis(50);
@@ -46,7 +53,7 @@ const FRESHNESS_STEP: Duration = Duration::from_millis(2);
 impl Gate {
     /// A gate over the decisions.
     pub fn new(authz: Arc<Authz>, config: GateConfig) -> Self {
-        Self { authz, config, answers: Answers::new() }
+        Self { authz, config, answers: Answers::new(), judgements: Answers::new() }
     }
 
     /// Every endpoint of the gate. Refusals from outside of the handlers (overload, bodies too large, a handler that
@@ -98,10 +105,19 @@ impl Gate {
     }
 
     /// Decides, waiting a little for a revision, for a password that has to be compared, or for an issuer's keys that
-    /// are still on their way.
-    async fn decide(&self, question: &Question<'_>, peer: &Peer, laps: Option<&Laps>) -> Result<Decision, Failure> {
-        let decide = || self.authz.view().timed(laps).decide(question);
-        self.ask(question, peer, laps, decide, |decision| decision.reason).await
+    /// are still on their way. With the token that said who asks.
+    async fn decide(
+        &self,
+        question: &Question<'_>,
+        peer: &Peer,
+        laps: Option<&Laps>,
+    ) -> Result<(Decision, Option<Proof>), Failure> {
+        let decide = || {
+            let proof = OnceLock::new();
+            let decision = self.authz.view().timed(laps).proving(&proof).decide(question)?;
+            Ok((decision, proof.into_inner()))
+        };
+        self.ask(question, peer, laps, decide, |(decision, _)| decision.reason).await
     }
 
     async fn ask<T>(
@@ -156,12 +172,11 @@ impl Gate {
     ) -> Result<Judged, Refusal> {
         let question = original.question(manner.channel);
         let laps = self.authz.sample();
-        let decide = || self.authz.view().timed(laps.as_ref()).decide_naming(&question);
-        let decided = self.ask(&question, peer, laps.as_ref(), decide, |(decision, _)| decision.reason).await;
+        let judged = self.judge_question(&question, peer, laps.as_ref()).await;
         if let Some(laps) = &laps {
             self.authz.measured(laps);
         }
-        let (decision, person) = decided.map_err(|failure| refuse(&failure))?;
+        let (decision, person) = judged.map_err(|failure| refuse(&failure))?;
         let challenge = answer::challenge(manner, self.authz.schemes());
         let judged = Judged { decision, id: self.authz.decision_id(), person, challenge };
         tracing::debug!(
@@ -178,6 +193,42 @@ impl Gate {
             "decided"
         );
         Ok(judged)
+    }
+}
+
+impl Gate {
+    /// What was judged before on this state of the world, else anew.
+    async fn judge_question(
+        &self,
+        question: &Question<'_>,
+        peer: &Peer,
+        laps: Option<&Laps>,
+    ) -> Result<Judgement, Failure> {
+        let key = answers::key(question);
+        let place = key.as_ref().and_then(|key| self.judgements.place(key, question.channel));
+        let before = place.and_then(|place| self.judgements.find(&place));
+        if let Some(before) = &before {
+            let view = self.authz.view().timed(laps);
+            if before.holds(&view) && view.repeat(&before.basis) {
+                return Ok(before.answer.clone());
+            }
+        }
+        let doubts = self.authz.doubts();
+        let decide = || {
+            let proof = OnceLock::new();
+            let (decision, person) = self.authz.view().timed(laps).proving(&proof).decide_naming(question)?;
+            Ok(((decision, person.map(Arc::new)), proof.into_inner()))
+        };
+        let decided = self.ask(question, peer, laps, decide, |((decision, _), _)| decision.reason).await;
+        let (judgement, proof) = decided?;
+        if let (Some(place), Some(basis)) = (place, answers::basis(question, &judgement.0, doubts, proof)) {
+            let differs = |kept: &Judgement| kept.1 != judgement.1 || !kept.0.says_the_same_as(&judgement.0);
+            if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && differs(&kept.answer)) {
+                self.authz.distrust_answers(judgement.0.action.as_deref());
+            }
+            self.judgements.keep(&place, basis, &[], || judgement.clone());
+        }
+        Ok(judgement)
     }
 }
 

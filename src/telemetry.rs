@@ -36,4 +36,10 @@ impl Stopwatch {
     pub fn milliseconds(self) -> u64 {
         u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// Milliseconds from the start to so long after another one's start; no clock is read.
+    pub fn milliseconds_to(self, other: Self, and: Duration) -> u64 {
+        let between = other.0.saturating_duration_since(self.0).saturating_add(and);
+        u64::try_from(between.as_millis()).unwrap_or(u64::MAX)
+    }
 }

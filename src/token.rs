@@ -18,7 +18,7 @@ mod tests;
 
 pub use basic::{Basic, Fetched, Holder, PasswordSource, Passwords};
 pub use issuer::{ALGORITHMS, Identity, Issued, IssuerConfig, KeyPlace, LEEWAY, NamedBy, TokenConfig};
-pub use jwt::{CredentialFault, IssuerFault, NewerKeys, Verifier};
+pub use jwt::{CredentialFault, IssuerFault, NewerKeys, Proof, Verifier};
 pub use keys::LARGEST_KEY_SET;
 pub use password::{Busy, Password, PasswordHashes};
 pub use principal::PrincipalRule;

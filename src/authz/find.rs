@@ -175,7 +175,11 @@ impl View<'_> {
         let named = match subject {
             Subject::Authorization(header) => match Basic::read(header) {
                 Some(basic) => basic.and_then(|basic| self.by_password(&basic, now)),
-                None => verifier.verify(header, now),
+                None => verifier.verify(header, now).map(|proof| {
+                    let identity = proof.identity().clone();
+                    self.proved(proof);
+                    identity
+                }),
             },
             Subject::Claims(claims) => verifier.identify(claims, now),
             Subject::Principal(name) => verifier.identify_principal(name),

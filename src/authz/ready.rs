@@ -130,7 +130,7 @@ impl View<'_> {
     /// An account of the directory.
     pub(super) fn ready_account(&self, account: &AccountFacts<'_>, at: Stamped) -> Result<Option<Lent>, PolicyFailure> {
         let what = What::Account { bare: account.products.is_empty() };
-        self.ready(what, at, |bundle| bundle.ready_account(account))
+        self.ready(what, at, |bundle| Ok(bundle.ready_account(account)))
     }
 
     fn ready(

@@ -174,7 +174,7 @@ impl Sample {
     fn view<'a>(&self, authz: &'a Authz, plainly: bool) -> View<'a> {
         let (snapshot, serving) = (Arc::clone(&self.snapshot), Arc::clone(&self.serving));
         let (at, doubts) = (Some(self.now), authz.self_check.doubts());
-        View { authz, snapshot, serving, aside: true, observer: None, plainly, at, doubts, laps: None }
+        View { authz, snapshot, serving, aside: true, observer: None, plainly, at, doubts, laps: None, proof: None }
     }
 }
 

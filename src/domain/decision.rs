@@ -49,6 +49,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Whether both say the same, on whichever state and for whichever moment they were made.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let said = |one: &Self| (one.reason, one.action.clone(), one.resource.clone());
+        said(self) == said(other) && self.message == other.message && self.policies == other.policies
+    }
+
     /// Permit exactly when the reason is one of a permit.
     pub const fn verdict(&self) -> Verdict {
         if self.reason.permits() { Verdict::Permit } else { Verdict::Deny }

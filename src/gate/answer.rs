@@ -4,6 +4,8 @@
 //! the gateway remove them: what a client sent under these names never passes. Texts for people outside say nothing
 //! but yes or no; the reason goes to the gateway, in headers that its configuration keeps to itself.
 
+use std::sync::Arc;
+
 use super::credentials::{CallerSource, Manner};
 use crate::authz::{DecisionId, PersonName, Schemes};
 use crate::domain::{Decision, Reason, Verdict};
@@ -26,7 +28,7 @@ pub const USER_ID: &str = "cedargate-user-id";
 pub const OURS: [&str; 6] = [DECISION, DECISION_ID, REASON, USER, USER_ID, super::credentials::TOKEN_HEADER];
 
 /// Where a gateway asks for the times of an answer's stages, which it gets where it may ask for explanations.
-pub const TIMING: &str = "cedargate-timing";
+pub const TIMING: HeaderName = HeaderName::from_static("cedargate-timing");
 
 /// Headers by which clients ask a service for another method or path than the one that was judged. No gateway that
 /// asks us may pass them on.
@@ -41,7 +43,7 @@ pub struct Judged {
     /// Its id.
     pub id: DecisionId,
     /// Whom it judged; nobody where anybody may ask.
-    pub person: Option<PersonName>,
+    pub person: Option<Arc<PersonName>>,
     /// What a caller who proved nothing is asked for ([`challenge`]).
     pub challenge: &'static str,
 }
@@ -152,7 +154,9 @@ pub fn decision_headers(headers: &mut HeaderMap, reason: Reason, id: &str) {
     let verdict = if reason.permits() { Verdict::Permit } else { Verdict::Deny };
     headers.insert(decision_name, HeaderValue::from_static(verdict_name(verdict)));
     headers.insert(reason_name, HeaderValue::from_static(reason.code()));
-    if let Ok(id) = HeaderValue::from_str(id) {
+    if let Ok(mut id) = HeaderValue::from_str(id) {
+        // New each time: a place in the table of HTTP/2's headers would be of no use (RFC 7541 section 6.2.3).
+        id.set_sensitive(true);
         headers.insert(id_name, id);
     }
 }

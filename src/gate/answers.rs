@@ -3,10 +3,12 @@
 //! Nothing is analysed and nothing invalidated. A key is the whole text of a question as it was sent, compared whole,
 //! with the channel that the gateway's settings give it; beside the answer stands what it rests on
 //! ([`Basis`]): ledger revision, bundle, and the span of time for which it holds. Any change of the directory or of the
-//! policies is another state, under which nothing that was kept is found. Only questions that name their subject are
-//! kept: what a credential proves has a life of its own.
+//! policies is another state, under which nothing that was kept is found. Of questions with a credential those are kept
+//! whose token was believed, for as long as it would be believed again; what a password proves is not.
 //!
-//! The table is of fixed size, [`WAYS`] places for each key; a look-up takes no lock and allocates nothing.
+//! The table is of fixed size, [`WAYS`] places for each key, those for long questions apart; a look-up takes no lock and
+//! allocates nothing. Once a set is full, an answer takes a place from the second time on that its question is asked on
+//! one revision: what is never asked again costs a mark, and so does everything while changes pour in.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -16,33 +18,56 @@ use arc_swap::ArcSwapOption;
 use hashbrown::DefaultHashBuilder;
 
 use crate::authz::{Basis, View};
-use crate::domain::Channel;
+use crate::domain::{Asked, Channel, Decision, Question, Reason, Subject};
+use crate::token::Proof;
 
-/// Places in the table, a power of two. An answer of usual length takes less than a kilobyte with its question.
-const PLACES: usize = 1 << 16;
 /// Places that a key may have.
 const WAYS: usize = 4;
-/// Longer questions and answers are not kept, in bytes: together they bound the table at 100 MiB.
-const LONGEST_QUESTION: usize = 512;
-const LONGEST_ANSWER: usize = 896;
+/// Sets of places for questions that name somebody, a power of two: 65,536 answers. One of usual length takes less than a
+/// kilobyte with its question.
+const SETS: usize = 1 << 14;
+/// The same for questions with a token: 16,384 answers.
+const LONG_SETS: usize = 1 << 12;
+/// Longer questions and answers are not kept, in bytes: together they bound a table of texts at 100 MiB, and 60 for tokens.
+const SHORT_QUESTION: usize = 512;
+const LONGEST_QUESTION: usize = 2944;
+/// The longest text that is worth keeping.
+pub const LONGEST_ANSWER: usize = 896;
 
 /// An answer with its question.
 #[derive(Debug)]
-pub struct Kept {
-    question: Box<[u8]>,
+pub struct Kept<A> {
+    /// The question, and behind it the answer's text: side by side, since both are read where one is, mostly for the first
+    /// time in a long while.
+    texts: Box<[u8]>,
+    question: usize,
     channel: Channel,
     /// What it rests on.
     pub basis: Basis,
-    /// Its text up to the decision's id, which is new each time.
-    pub text: Box<[u8]>,
+    /// What else the answer is made from.
+    pub answer: A,
 }
 
 /// The table.
-pub struct Answers {
+pub struct Answers<A> {
     hasher: DefaultHashBuilder,
+    sets: Box<[Set<A>]>,
+}
+
+/// The places of some keys, side by side in memory.
+#[repr(align(64))]
+struct Set<A> {
     /// Part of the hash of what stands at each place, so that mostly the right place alone is looked at.
-    tags: Box<[AtomicU32]>,
-    places: Box<[ArcSwapOption<Kept>]>,
+    tags: [AtomicU32; WAYS],
+    /// Marks of questions that were asked once, on some revision.
+    asked: [AtomicU32; WAYS],
+    places: [ArcSwapOption<Kept<A>>; WAYS],
+}
+
+impl<A> Set<A> {
+    fn empty() -> Self {
+        Self { tags: Default::default(), asked: Default::default(), places: Default::default() }
+    }
 }
 
 /// Where a question's answer would stand.
@@ -50,18 +75,14 @@ pub struct Answers {
 pub struct Place<'a> {
     question: &'a [u8],
     channel: Channel,
-    first: usize,
+    set: usize,
     tag: u32,
 }
 
-impl Answers {
+impl<A> Answers<A> {
     /// An empty table.
     pub fn new() -> Self {
-        Self {
-            hasher: DefaultHashBuilder::default(),
-            tags: (0..PLACES).map(|_| AtomicU32::new(0)).collect(),
-            places: (0..PLACES).map(|_| ArcSwapOption::empty()).collect(),
-        }
+        Self { hasher: DefaultHashBuilder::default(), sets: (0..SETS + LONG_SETS).map(|_| Set::empty()).collect() }
     }
 
     /// The place of a question as it was sent; `None` where it is too long to be kept.
@@ -69,62 +90,125 @@ impl Answers {
         if question.len() > LONGEST_QUESTION {
             return None;
         }
+        let (first, sets) = if question.len() <= SHORT_QUESTION { (0, SETS) } else { (SETS, LONG_SETS) };
         let hash = self.hasher.hash_one((question, channel));
         #[expect(clippy::cast_possible_truncation, reason = "some bits choose the place, others are the tag")]
-        let (first, tag) = ((hash as usize % PLACES) & !(WAYS - 1), (hash >> 32) as u32);
-        Some(Place { question, channel, first, tag })
+        let (set, tag) = (first + hash as usize % sets, (hash >> 32) as u32);
+        Some(Place { question, channel, set, tag })
     }
 
     /// What was answered to this very question, whatever has happened since: the caller asks whether it still holds.
-    pub fn find(&self, place: &Place<'_>) -> Option<Arc<Kept>> {
-        (place.first..place.first + WAYS).find_map(|at| {
-            if self.tags.get(at)?.load(Ordering::Relaxed) != place.tag {
+    pub fn find(&self, place: &Place<'_>) -> Option<Arc<Kept<A>>> {
+        let set = self.sets.get(place.set)?;
+        set.tags.iter().zip(&set.places).find_map(|(tag, kept)| {
+            if tag.load(Ordering::Relaxed) != place.tag {
                 return None;
             }
-            let kept = self.places.get(at)?.load();
+            let kept = kept.load();
             let kept = kept.as_ref().filter(|kept| kept.is_of(place))?;
             Some(Arc::clone(kept))
         })
     }
 
-    /// Keeps an answer, at the place of an earlier one to the same question, else at a free one, else at any of its own.
-    pub fn keep(&self, place: &Place<'_>, basis: Basis, text: &[u8]) {
-        if text.len() > LONGEST_ANSWER {
+    /// Keeps an answer at a free place; else, if the question comes again, at the place of an earlier answer to it, of one
+    /// of another state, or of any.
+    ///
+    /// `text` is the answer without the decision's id, which is new each time; empty where each is written anew.
+    pub fn keep(&self, place: &Place<'_>, basis: Basis, text: &[u8], answer: impl FnOnce() -> A) {
+        let Some(set) = self.sets.get(place.set) else { return };
+        let at =
+            |fits: &dyn Fn(Option<&Kept<A>>) -> bool| set.places.iter().position(|kept| fits(kept.load().as_deref()));
+        let same = at(&|kept| kept.is_some_and(|kept| kept.is_of(place)));
+        let free = if same.is_none() { at(&|kept| kept.is_none()) } else { None };
+        if free.is_none() && !set.is_asked_again(place, &basis) {
             return;
         }
-        let own = || place.first..place.first + WAYS;
-        let kept = |at: usize| self.places.get(at).map(|kept| kept.load());
-        let same = own().find(|at| kept(*at).is_some_and(|kept| kept.as_ref().is_some_and(|kept| kept.is_of(place))));
-        let free = || own().find(|at| kept(*at).is_some_and(|kept| kept.is_none()));
-        let stale = || {
-            own().find(|at| {
-                let other = kept(*at);
-                other.is_some_and(|kept| kept.as_ref().is_some_and(|kept| !kept.basis.is_of_the_state_of(&basis)))
-            })
-        };
+        let stale = || at(&|kept| kept.is_some_and(|kept| !kept.basis.is_of_the_state_of(&basis)));
         // Which of several goes is for the question's own hash to say: no state to keep, and no pattern to aim at.
-        let at = same.or_else(free).or_else(stale).unwrap_or(place.first + (place.tag as usize % WAYS));
-        let (Some(tag), Some(to)) = (self.tags.get(at), self.places.get(at)) else { return };
-        let (question, text) = (place.question.into(), text.into());
-        to.store(Some(Arc::new(Kept { question, channel: place.channel, basis, text })));
+        let at = same.or(free).or_else(stale).unwrap_or(place.tag as usize % WAYS);
+        let (Some(tag), Some(to)) = (set.tags.get(at), set.places.get(at)) else { return };
+        let (texts, question) = ([place.question, text].concat().into(), place.question.len());
+        to.store(Some(Arc::new(Kept { texts, question, channel: place.channel, basis, answer: answer() })));
         tag.store(place.tag, Ordering::Relaxed);
     }
 }
 
-impl Default for Answers {
+impl<A> Set<A> {
+    /// Whether the question was asked before on this revision, as far as marks tell; the first time leaves one.
+    fn is_asked_again(&self, place: &Place<'_>, basis: &Basis) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "a mark")]
+        let mark = place.tag.wrapping_add((basis.revision().number as u32).wrapping_mul(0x9E37_79B9));
+        self.asked.get(place.tag as usize % WAYS).is_some_and(|asked| asked.swap(mark, Ordering::Relaxed) == mark)
+    }
+}
+
+impl<A> Default for Answers<A> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Kept {
+impl<A> Kept<A> {
     fn is_of(&self, place: &Place<'_>) -> bool {
-        self.channel == place.channel && *self.question == *place.question
+        self.channel == place.channel && self.question() == place.question
+    }
+
+    /// The question as it was sent.
+    pub fn question(&self) -> &[u8] {
+        self.texts.get(..self.question).unwrap_or_default()
+    }
+
+    /// The answer's text without the decision's id.
+    pub fn text(&self) -> &[u8] {
+        self.texts.get(self.question..).unwrap_or_default()
+    }
+
+    /// The channel that the gateway's settings, or its batch, gave the question.
+    pub fn channel(&self) -> Channel {
+        self.channel
     }
 
     /// Whether it may be given again now.
     pub fn holds(&self, view: &View<'_>) -> bool {
         view.repeats(&self.basis)
+    }
+}
+
+/// A question in bytes, where a gateway asked it in another form: each part with its length in front, so that no two
+/// questions look alike. `None` where something is asked that is never kept.
+pub fn key(question: &Question<'_>) -> Option<Vec<u8>> {
+    let (kind, subject) = match question.subject {
+        Subject::User(name) => (b'u', name),
+        Subject::Id(id) => (b'i', id),
+        Subject::Authorization(header) => (b'a', header),
+        Subject::Claims(_) | Subject::Principal(_) | Subject::Entity(_) => return None,
+    };
+    let Asked::Request { method, host, path } = question.asked else { return None };
+    if !question.context.is_empty() || question.least_revision.is_some() {
+        return None;
+    }
+    let mut key = Vec::with_capacity(64 + subject.len() + path.len());
+    key.extend_from_slice(&[kind, u8::from(host.is_some())]);
+    for part in [subject, method, host.unwrap_or(""), path] {
+        key.extend_from_slice(&part.len().to_be_bytes());
+        key.extend_from_slice(part.as_bytes());
+    }
+    Some(key)
+}
+
+/// What an answer rests on that may be kept: where the question names its subject, or a token did that was believed.
+/// What another credential proves, and that one was not believed, is found out each time.
+pub fn basis(question: &Question<'_>, decision: &Decision, doubts: u64, proof: Option<Proof>) -> Option<Basis> {
+    let basis = Basis::of(decision, doubts);
+    match (question.subject, proof) {
+        (Subject::User(_) | Subject::Id(_), _) => Some(basis),
+        (Subject::Authorization(_), Some(proof)) if decision.reason != Reason::Unauthenticated => {
+            Some(basis.proved_by(proof))
+        }
+        (
+            Subject::Authorization(_) | Subject::Claims(_) | Subject::Principal(_) | Subject::Entity(_),
+            None | Some(_),
+        ) => None,
     }
 }
 
@@ -279,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_what_a_credential_proves_or_of_long_questions() {
+    fn nothing_is_kept_of_tokens_that_are_not_believed_or_of_long_questions() {
         let world = World::new(0);
         let gate = world.gate();
         let mut by_token = question("/api/accounts/100/orders", "api");
@@ -307,7 +391,10 @@ mod tests {
 
         let place = gate.answers.place(&request.body, crate::domain::Channel::Api).expect("short");
         let kept = gate.answers.find(&place).expect("kept");
-        gate.answers.keep(&place, kept.basis.clone(), b"{\"decision\":\"permit\",\"seeded\":1");
+        let seeded = b"{\"decision\":\"permit\",\"seeded\":1";
+        // The second time at the latest.
+        gate.answers.keep(&place, kept.basis.clone(), seeded, || ());
+        gate.answers.keep(&place, kept.basis.clone(), seeded, || ());
         while native::again(&gate, &request).is_ok() {}
         assert_eq!(said(ask(&gate, &request)), first, "made anew");
         assert!(world.authz.self_check().expect_err("a finding").contains("differed from one made anew"));

@@ -4,8 +4,9 @@
 //! authenticate, 503 for `not-fresh`. The fail-closed answer is the refusal's own status: never 200; in a batch an
 //! `error` stands in the place of the question that got no decision.
 
+mod batch;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -13,26 +14,22 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{TIMING, decision_headers, verdict_name, write_timing};
-use super::answers::{Kept, Place};
+use super::answers::{Kept, LONGEST_ANSWER, Place, basis};
 use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
-use crate::authz::{Basis, View};
+use crate::authz::{Basis, DecisionId};
 use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Reason, Revision, Subject};
 use crate::http::{Refusal, Request, Response, StatusCode, respond};
 use crate::telemetry::{Laps, Stage};
-use crate::token::Basic;
 
-/// The most questions in one batch.
-pub const LARGEST_BATCH: usize = 1000;
-/// Questions of a batch that are answered in one go, before others on the same thread have their turn.
-const IN_ONE_GO: usize = 16;
+pub(super) use batch::pause;
+pub use batch::{LARGEST_BATCH, authorize_batch};
+
 /// Room for an answer of usual length, in bytes.
 const USUAL_ANSWER: usize = 640;
 /// Room for a decision's id and the end of an answer, in bytes.
 const ID: usize = 40;
-/// Different passwords that are compared for one batch.
-const MOST_PASSWORDS: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -84,19 +81,6 @@ struct ResourceBody<'a> {
     id: Cow<'a, str>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchBody<'a> {
-    #[serde(borrow)]
-    subject: Option<&'a RawValue>,
-    #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    context: Option<&'a RawValue>,
-    #[serde(borrow)]
-    questions: Vec<&'a RawValue>,
-}
-
 #[derive(Serialize)]
 struct DecisionBody<'a> {
     decision: &'static str,
@@ -124,6 +108,9 @@ struct ResourceAnswer<'a> {
     id: &'a str,
 }
 
+/// An answer that was given, up to its id.
+type Text = Kept<()>;
+
 /// What a batch gives to questions that do not say it themselves.
 #[derive(Default)]
 struct Defaults<'a> {
@@ -139,18 +126,27 @@ pub fn again(gate: &Gate, request: &Request) -> Result<Response, Option<Laps>> {
     let laps = measure(gate, manner, request);
     let place = gate.answers.place(&request.body, manner.channel);
     let kept = place.and_then(|place| gate.answers.find(&place));
-    let kept = kept.filter(|kept| kept.holds(&gate.authz.view().timed(laps.as_ref())));
+    let Some(kept) = kept else {
+        lap(laps.as_ref(), Stage::Cache);
+        return Err(laps);
+    };
+    let view = gate.authz.view().timed(laps.as_ref()).of_one_moment();
+    let repeats = kept.holds(&view) && view.repeat(&kept.basis);
     lap(laps.as_ref(), Stage::Cache);
-    let Some(kept) = kept else { return Err(laps) };
-    let mut text = Vec::with_capacity(kept.text.len() + ID);
-    text.extend_from_slice(&kept.text);
-    Ok(respond_with(gate, kept.basis.reason(), text, laps.as_ref()))
+    let id = view.decision_id();
+    drop(view);
+    if !repeats {
+        return Err(laps);
+    }
+    let mut text = Vec::with_capacity(kept.text().len() + ID);
+    text.extend_from_slice(kept.text());
+    Ok(respond_with(gate, kept.basis.reason(), &id, text, laps.as_ref()))
 }
 
 /// What measures a question: a gateway may ask for its times, else one now and then is measured.
 fn measure(gate: &Gate, manner: &Manner, request: &Request) -> Option<Laps> {
     // Whoever may not learn why an answer is what it is may not learn from its times what others have asked.
-    if manner.explain && request.header(TIMING) == Some("1") {
+    if manner.explain && request.headers.get(&TIMING).is_some_and(|asked| asked == "1") {
         return Some(Laps::asked());
     }
     gate.authz.sample()
@@ -182,17 +178,19 @@ async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<R
     let question = question(&body, &defaults, &context)?;
     lap(laps, Stage::Parse);
     let doubts = gate.authz.doubts();
-    let decision = gate.decide(&question, &request.peer, laps).await.map_err(|failure| refuse(&failure))?;
+    let decided = gate.decide(&question, &request.peer, laps).await;
+    let (decision, proof) = decided.map_err(|failure| refuse(&failure))?;
     let text = before_id(&decision)?;
-    keep(gate, place, before.as_deref(), &question, (&decision, doubts), &text);
-    Ok(respond_with(gate, decision.reason, text, laps))
+    if let (Some(place), Some(basis)) = (place, basis(&question, &decision, doubts, proof)) {
+        keep(gate, &place, before.as_deref(), &decision, basis, &text);
+    }
+    Ok(respond_with(gate, decision.reason, &gate.authz.decision_id(), text, laps))
 }
 
-fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>, laps: Option<&Laps>) -> Response {
-    let id = gate.authz.decision_id();
-    write_id(&mut text, &id);
+fn respond_with(gate: &Gate, reason: Reason, id: &DecisionId, mut text: Vec<u8>, laps: Option<&Laps>) -> Response {
+    write_id(&mut text, id);
     let mut response = respond(StatusCode::OK, "application/json", text);
-    decision_headers(response.headers_mut(), reason, &id);
+    decision_headers(response.headers_mut(), reason, id);
     if let Some(laps) = laps {
         laps.lap(Stage::Write);
         if laps.is_asked() {
@@ -204,153 +202,14 @@ fn respond_with(gate: &Gate, reason: Reason, mut text: Vec<u8>, laps: Option<&La
     response
 }
 
-/// Keeps an answer for whoever asks the same, where the question names its subject. `before` is what was kept and not
-/// given: made on the same state it must say the same.
-fn keep(
-    gate: &Gate,
-    place: Option<Place<'_>>,
-    before: Option<&Kept>,
-    question: &Question<'_>,
-    (decision, doubts): (&Decision, u64),
-    text: &[u8],
-) {
-    let (Some(place), Subject::User(_) | Subject::Id(_)) = (place, question.subject) else { return };
-    let basis = Basis::of(decision, doubts);
-    if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && *kept.text != *text) {
+/// Keeps an answer for whoever asks the same. `before` is what was kept and not given: made on the same state it must say
+/// the same.
+fn keep(gate: &Gate, place: &Place<'_>, before: Option<&Text>, decision: &Decision, basis: Basis, text: &[u8]) {
+    if before.is_some_and(|kept| kept.basis.agrees_with(&basis) && kept.text() != text) {
         gate.authz.distrust_answers(decision.action.as_deref());
     }
-    gate.answers.keep(&place, basis, text);
-}
-
-/// `POST /v1/authorize/batch`: every question on one state of the world, no older than any of them asks for.
-pub async fn authorize_batch(gate: &Gate, request: &Request) -> Response {
-    match answer_batch(gate, request).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.to_response(),
-    }
-}
-
-async fn answer_batch(gate: &Gate, request: &Request) -> Result<Response, Refusal> {
-    let manner = gate.admit(Dialect::Native, request)?;
-    let body: BatchBody<'_> = parse(&request.body)?;
-    if body.questions.len() > LARGEST_BATCH {
-        let message = format!("{} questions; a batch holds at most {LARGEST_BATCH}", body.questions.len());
-        return Err(Refusal::bad_request(message));
-    }
-    let subject: Option<SubjectBody<'_>> = body.subject.map(|raw| parse(raw.get().as_bytes())).transpose()?;
-    let common = members(body.context)?;
-    let defaults = Defaults {
-        subject: subject.as_ref(),
-        channel: body.channel.as_deref().or(Some(manner.channel.name())),
-        context: common.as_ref(),
-    };
-    // What the batch gives to its questions is no part of their own text: then nothing is kept.
-    let keeps = body.subject.is_none() && common.is_none();
-    let channel = channel(defaults.channel)?;
-    let read = |view: &View<'_>| -> Vec<Item<'_>> {
-        let questions = body.questions.iter();
-        questions.map(|raw| Item::read(gate, view, raw.get(), keeps.then_some(channel))).collect()
-    };
-    let mut view = gate.authz.view();
-    let mut items = read(&view);
-    let have = view.revision();
-    let wanted = items.iter().filter_map(Item::least_revision).max();
-    if let Some(wanted) = wanted.filter(|wanted| wanted.epoch == have.epoch && *wanted > have) {
-        gate.catch_up(wanted).await;
-        view = gate.authz.view();
-        items = read(&view);
-    }
-    if prepare_all(gate, request, &defaults, &items).await {
-        view = gate.authz.view();
-        items = read(&view);
-    }
-    let decide = |body: &QuestionBody<'_>, place: Option<Place<'_>>| -> Result<Vec<u8>, Refusal> {
-        let own = members(body.context)?;
-        let context = context(own.as_ref(), defaults.context);
-        let question = question(body, &defaults, &context)?;
-        let doubts = gate.authz.doubts();
-        let decision = view.decide_sampled(&question).map_err(|failure| refuse(&failure))?;
-        let text = before_id(&decision)?;
-        let before = place.and_then(|place| gate.answers.find(&place));
-        keep(gate, place, before.as_deref(), &question, (&decision, doubts), &text);
-        Ok(text)
-    };
-    let mut out = Vec::with_capacity(64 + items.len() * USUAL_ANSWER);
-    out.extend_from_slice(b"{\"decisions\":[");
-    for (at, item) in items.iter().enumerate() {
-        pause(at).await;
-        if at > 0 {
-            out.push(b',');
-        }
-        let text = match item {
-            Item::Kept(kept) => Ok(Cow::Borrowed(&*kept.text)),
-            Item::Asked(question, place) => decide(question, *place).map(Cow::Owned),
-            Item::Refused(refusal) => Err(refusal.clone()),
-        };
-        match text {
-            Ok(text) => {
-                out.extend_from_slice(&text);
-                write_id(&mut out, &gate.authz.decision_id());
-            }
-            Err(refusal) => {
-                let error = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message}});
-                out.extend_from_slice(error.to_string().as_bytes());
-            }
-        }
-    }
-    out.extend_from_slice(b"]}");
-    Ok(respond(StatusCode::OK, "application/json", out))
-}
-
-/// One question of a batch.
-enum Item<'a> {
-    /// Answered before, on this state.
-    Kept(Arc<Kept>),
-    Asked(Box<QuestionBody<'a>>, Option<Place<'a>>),
-    Refused(Refusal),
-}
-
-impl<'a> Item<'a> {
-    /// `channel` is that of the batch, where answers to its questions are kept.
-    fn read(gate: &Gate, view: &View<'_>, text: &'a str, channel: Option<Channel>) -> Self {
-        let place = channel.and_then(|channel| gate.answers.place(text.as_bytes(), channel));
-        let kept = place.and_then(|place| gate.answers.find(&place)).filter(|kept| kept.holds(view));
-        match kept {
-            Some(kept) => Self::Kept(kept),
-            None => match parse(text.as_bytes()) {
-                Ok(body) => Self::Asked(Box::new(body), place),
-                Err(refusal) => Self::Refused(refusal),
-            },
-        }
-    }
-
-    fn asked(&self) -> Option<&QuestionBody<'a>> {
-        if let Self::Asked(body, _) = self { Some(body) } else { None }
-    }
-
-    fn least_revision(&self) -> Option<Revision> {
-        self.asked()?.min_revision.as_deref()?.parse().ok()
-    }
-}
-
-/// Compares the passwords among the subjects of a batch, each once and only so many of them: the rest do not hold.
-/// Says whether there were any, and so time has passed.
-async fn prepare_all(gate: &Gate, request: &Request, defaults: &Defaults<'_>, items: &[Item<'_>]) -> bool {
-    let own = items.iter().filter_map(|item| item.asked()?.subject.as_ref());
-    let headers = defaults.subject.into_iter().chain(own).filter_map(|subject| subject.authorization.as_deref());
-    let passwords: BTreeSet<&str> = headers.filter(|header| Basic::read(header).is_some()).collect();
-    let peer = request.peer.address.map(|address| address.ip());
-    let any = !passwords.is_empty();
-    for header in passwords.into_iter().take(MOST_PASSWORDS) {
-        gate.authz.prepare(&Subject::Authorization(header), peer).await;
-    }
-    any
-}
-
-/// Lets others on the same thread have their turn before every [`IN_ONE_GO`]th question of a batch but the first.
-pub(super) async fn pause(at: usize) {
-    if at > 0 && at.is_multiple_of(IN_ONE_GO) {
-        tokio::task::yield_now().await;
+    if text.len() <= LONGEST_ANSWER {
+        gate.answers.keep(place, basis, text, || ());
     }
 }
 

@@ -28,7 +28,8 @@ fn judged(reason: Reason) -> Judged {
         revision: Revision { epoch: 1, number: 7 },
         bundle: "b3".into(),
     };
-    let person = Some(PersonName { username: "jdoe".into(), id: "00000000-0000-7000-8000-000000000000".into() });
+    let person = PersonName { username: "jdoe".into(), id: "00000000-0000-7000-8000-000000000000".into() };
+    let person = Some(Arc::new(person));
     let challenge = "Bearer";
     Judged { decision, id: uuid::Uuid::nil().into(), person, challenge }
 }

@@ -11,6 +11,7 @@ mod receive;
 mod seldom;
 mod service;
 mod socket;
+mod streams;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -18,14 +19,14 @@ mod tls;
 mod transport;
 mod vitals;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -44,6 +45,7 @@ use receive::Tally;
 use seldom::Seldom;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
+use streams::Streams;
 use target::Watched;
 use transport::{Crowd, Guarded};
 use vitals::Vitals;
@@ -118,26 +120,24 @@ impl Bound {
 /// What all connections of a listener share.
 struct Shared {
     listener: Arc<Listener>,
-    builder: auto::Builder<TokioExecutor>,
     crowd: Arc<Crowd>,
     tls: Option<Arc<Tls>>,
 }
 
 impl Shared {
     fn new(service: Service, tls: Option<Arc<Tls>>) -> Self {
-        let builder = builder(&service.limits);
         let permits = Arc::new(Semaphore::new(service.limits.connections.min(Semaphore::MAX_PERMITS)));
         let Service { table, limits, metrics, sources, request_ids } = service;
         let ids = service::Ids::new(&sources);
         let admission = admission::Admission::default();
         let listener = Listener { table, limits, metrics, ids, request_ids, bodies: Tally::default(), admission };
         let crowd = Crowd { permits, refused: AtomicBool::new(false) };
-        Self { listener: Arc::new(listener), builder, crowd: Arc::new(crowd), tls }
+        Self { listener: Arc::new(listener), crowd: Arc::new(crowd), tls }
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     // Deadlines are kept by `transport`, which knows the wait before the first byte and tells idle from slow.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_bytes.max(Limits::LEAST_HEADER_BYTES));
     if limits.headers != Limits::default().headers {
@@ -208,7 +208,7 @@ fn process(stream: &UnixStream) -> Option<PeerProcess> {
 /// One connection from its first byte to its last.
 async fn converse<S>(
     stream: S,
-    mut peer: Peer,
+    peer: Peer,
     shared: Arc<Shared>,
     mut phases: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
@@ -227,28 +227,41 @@ async fn converse<S>(
     let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, bodies, _alive: alive };
     match &shared.tls {
         None => talk(guarded, connection(Arc::new(peer)), &shared, &mut phases).await,
-        Some(tls) => {
-            // Below TLS the guard keeps the same deadlines: until the first request is whole, all of it is the head.
-            let shake_hands = TlsAcceptor::from(tls.config()).accept(guarded);
-            let shaken = tokio::select! {
-                shaken = shake_hands => Some(shaken),
-                _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
-            };
-            match shaken {
-                Some(Ok(stream)) => {
-                    peer.certificate = tls::client_certificate(stream.get_ref().1);
-                    talk(stream, connection(Arc::new(peer)), &shared, &mut phases).await;
-                }
-                Some(Err(cause)) => {
-                    metrics.cut(Cut::Handshake);
-                    tracing::debug!(listener = metrics.name(), %cause, "no TLS connection came about");
-                }
-                None => metrics.cut(Cut::Drain),
-            }
-        }
+        // On the heap: a connection without TLS need not be as large as one with it.
+        Some(tls) => Box::pin(secured(guarded, peer, tls, connection, &shared, &mut phases)).await,
     }
     metrics.disconnected();
     drop(permit);
+}
+
+/// A handshake, and then requests and answers. Below TLS the guard keeps the same deadlines: until the first request is
+/// whole, all of it is the head.
+async fn secured<S>(
+    guarded: Guarded<S>,
+    mut peer: Peer,
+    tls: &Tls,
+    connection: impl FnOnce(Arc<Peer>) -> Connection,
+    shared: &Shared,
+    phases: &mut watch::Receiver<Phase>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let metrics = &shared.listener.metrics;
+    let shaken = tokio::select! {
+        shaken = TlsAcceptor::from(tls.config()).accept(guarded) => Some(shaken),
+        _ = phases.wait_for(|phase| *phase >= Phase::Draining) => None,
+    };
+    match shaken {
+        Some(Ok(stream)) => {
+            peer.certificate = tls::client_certificate(stream.get_ref().1);
+            talk(stream, connection(Arc::new(peer)), shared, phases).await;
+        }
+        Some(Err(cause)) => {
+            metrics.cut(Cut::Handshake);
+            tracing::debug!(listener = metrics.name(), %cause, "no TLS connection came about");
+        }
+        None => metrics.cut(Cut::Drain),
+    }
 }
 
 /// Requests and answers, to the end of the connection or of the listener.
@@ -268,12 +281,14 @@ where
     });
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
     let stream = Watched::new(stream, vitals);
-    let conversation = shared.builder.serve_connection(TokioIo::new(stream), service);
+    let streams = Streams::default();
+    let builder = builder(&shared.listener.limits, streams.clone());
+    let conversation = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
 
     let outcome = tokio::select! {
         biased;
-        outcome = conversation.as_mut() => Some(outcome),
+        outcome = poll_fn(|context| streams.poll(conversation.as_mut(), context)) => Some(outcome),
         () = enough => None,
     };
     let outcome = match outcome {
@@ -282,7 +297,7 @@ where
             conversation.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
-                outcome = conversation.as_mut() => Some(outcome),
+                outcome = poll_fn(|context| streams.poll(conversation.as_mut(), context)) => Some(outcome),
                 _ = phases.wait_for(|phase| *phase >= Phase::Over) => None,
             }
         }

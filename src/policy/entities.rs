@@ -1,9 +1,12 @@
 //! How the nouns become Cedar entities: the Rust half of `schema.cedarschema`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy_core::ast::{self, Eid, EntityType, EntityUID, Literal, PartialValue, RestrictedExpr, Value};
+use cedar_policy_core::evaluator::RestrictedEvaluator;
+use cedar_policy_core::extensions::Extensions;
 
 use super::context::{ContextFault, datetime_text};
 use super::nouns::Nouns;
@@ -161,8 +164,31 @@ pub(super) fn account_uid(id: &str) -> EntityUid {
     uid(&TYPES.account, id)
 }
 
-fn set(name: &EntityTypeName, ids: &[&str]) -> RestrictedExpression {
-    RestrictedExpression::new_set(ids.iter().map(|id| RestrictedExpression::new_entity_uid(uid(name, id))))
+fn inner(name: &EntityTypeName, id: &str) -> EntityUID {
+    EntityUID::from_components(AsRef::<EntityType>::as_ref(name).clone(), Eid::new(id), None)
+}
+
+/// A set of entities of one type.
+fn set(name: &EntityTypeName, ids: &[&str]) -> Value {
+    Value::set_of_lits(ids.iter().map(|id| Literal::from(inner(name, id))), None)
+}
+
+/// A moment as policies read it. The one value here that Cedar computes from a text, and that takes its time.
+pub(super) fn moment(at: Timestamp) -> Result<Value, String> {
+    let text = RestrictedExpression::new_datetime(datetime_text(at.0));
+    let text: &RestrictedExpr = text.as_ref();
+    let evaluator = RestrictedEvaluator::new(Extensions::all_available());
+    evaluator.interpret(text.as_borrowed()).map_err(|error| error.to_string())
+}
+
+/// An entity of these values. They are known to be whole, so Cedar need not evaluate them.
+fn entity<const N: usize>(
+    uid: EntityUID,
+    values: [(&'static str, Option<Value>); N],
+    parents: HashSet<EntityUID>,
+) -> Entity {
+    let values = values.into_iter().filter_map(|(name, value)| Some((name.into(), PartialValue::Value(value?))));
+    ast::Entity::new_with_attr_partial_value(uid, values, HashSet::new(), parents, []).into()
 }
 
 impl PrincipalFacts<'_> {
@@ -171,32 +197,26 @@ impl PrincipalFacts<'_> {
     }
 
     pub(super) fn entity(&self) -> Result<Entity, String> {
-        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-        let mut attributes = HashMap::from([
-            ("username".to_owned(), text(self.username)),
-            ("administrationLevel".to_owned(), text(self.level.name())),
-            ("accessMethods".to_owned(), RestrictedExpression::new_set(self.methods.names().map(text))),
-            ("accounts".to_owned(), set(&TYPES.account, &self.accounts)),
-            ("hasAssignedRole".to_owned(), RestrictedExpression::new_bool(self.has_assigned_role)),
-            (
-                "organization".to_owned(),
-                RestrictedExpression::new_entity_uid(uid(&TYPES.organization, self.organization)),
-            ),
-        ]);
-        if let Some(at) = self.password_changed_at {
-            attributes.insert("passwordChangedAt".to_owned(), RestrictedExpression::new_datetime(datetime_text(at.0)));
-        }
-        let roles = self.roles.iter().map(|name| uid(&TYPES.role, name));
-        let groups = self.groups.iter().map(|id| uid(&TYPES.group, id));
-        Entity::new(self.uid(), attributes, roles.chain(groups).collect()).map_err(|error| error.to_string())
+        let roles = self.roles.iter().map(|name| inner(&TYPES.role, name));
+        let groups = self.groups.iter().map(|id| inner(&TYPES.group, id));
+        let values = [
+            ("username", Some(self.username.into())),
+            ("administrationLevel", Some(self.level.name().into())),
+            ("accessMethods", Some(Value::set_of_lits(self.methods.names().map(Literal::from), None))),
+            ("accounts", Some(set(&TYPES.account, &self.accounts))),
+            ("hasAssignedRole", Some(self.has_assigned_role.into())),
+            ("organization", Some(inner(&TYPES.organization, self.organization).into())),
+            ("passwordChangedAt", self.password_changed_at.map(moment).transpose()?),
+        ];
+        Ok(entity(inner(&TYPES.user, self.id), values, roles.chain(groups).collect()))
     }
 }
 
 impl AccountFacts<'_> {
-    pub(super) fn entity(&self) -> Result<Entity, String> {
-        let attributes = HashMap::from([("products".to_owned(), set(&TYPES.product, &self.products))]);
-        let parents = HashSet::from([uid(&TYPES.organization, self.organization)]);
-        Entity::new(account_uid(self.id), attributes, parents).map_err(|error| error.to_string())
+    pub(super) fn entity(&self) -> Entity {
+        let values = [("products", Some(set(&TYPES.product, &self.products)))];
+        let parents = HashSet::from([inner(&TYPES.organization, self.organization)]);
+        entity(inner(&TYPES.account, self.id), values, parents)
     }
 }
 
@@ -230,7 +250,7 @@ impl Facts<'_> {
             Asker::Entity(name) => slice.extend(nouns.said(name, "subject.properties")?),
         }
         match &self.resource {
-            ResourceFacts::Account(account) => slice.push(account.entity()?),
+            ResourceFacts::Account(account) => slice.push(account.entity()),
             ResourceFacts::User(person) if self.principal.person().is_none_or(|p| p.id != person.id) => {
                 slice.push(person.entity()?);
             }
@@ -247,7 +267,7 @@ impl Facts<'_> {
         if let Some(account) = &self.account
             && !matches!(&self.resource, ResourceFacts::Account(resource) if resource.id == account.id)
         {
-            slice.push(account.entity()?);
+            slice.push(account.entity());
         }
         Ok(slice)
     }
@@ -286,5 +306,63 @@ impl<'a> ResourceFacts<'a> {
             Self::Dashboard => "Dashboard",
             Self::Entity(name) => name.kind,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What Cedar itself makes of its JSON form.
+    fn read(entity: serde_json::Value) -> Entity {
+        let read = cedar_policy::Entities::from_json_value(json!([entity]), None).expect("entities");
+        read.iter().next().expect("one").clone()
+    }
+
+    #[test]
+    fn entities_are_what_cedar_makes_of_the_same_words() {
+        let person = PrincipalFacts {
+            id: "u1",
+            username: "jdoe",
+            organization: "acme",
+            level: AdministrationLevel::AccountAdmin,
+            methods: AccessMethods { dashboard: true, api: true },
+            roles: vec!["Ordering", "Voice Insights"],
+            groups: vec!["g1"],
+            accounts: vec!["200", "100", "100"],
+            has_assigned_role: true,
+            password_changed_at: Some(Timestamp(86_400_123)),
+        };
+        let of = |kind: &str, id: &str| json!({"type": kind, "id": id});
+        let named = |kind: &str, id: &str| json!({"__entity": of(kind, id)});
+        let theirs = read(json!({
+            "uid": of("User", "u1"),
+            "attrs": {
+                "username": "jdoe",
+                "administrationLevel": "Account Admin",
+                "accessMethods": ["api", "dashboard"],
+                "accounts": [named("Account", "100"), named("Account", "200")],
+                "hasAssignedRole": true,
+                "organization": named("Organization", "acme"),
+                "passwordChangedAt": {"__extn": {"fn": "datetime", "arg": "1970-01-02T00:00:00.123Z"}},
+            },
+            "parents": [of("Role", "Ordering"), of("Role", "Voice Insights"), of("Group", "g1")],
+        }));
+        let ours = person.entity().expect("an entity");
+        assert!(ours.deep_eq(&theirs), "{ours:?}\n{theirs:?}");
+        let nobody = PrincipalFacts { password_changed_at: None, ..person };
+        assert!(!nobody.entity().expect("an entity").deep_eq(&theirs));
+
+        let account = AccountFacts { id: "100", organization: "acme", products: vec!["UC", "DID"] };
+        let theirs = read(json!({
+            "uid": of("Account", "100"),
+            "attrs": {"products": [named("Product", "DID"), named("Product", "UC")]},
+            "parents": [of("Organization", "acme")],
+        }));
+        assert!(account.entity().deep_eq(&theirs));
+        let bare = AccountFacts { products: Vec::new(), ..account };
+        assert!(!bare.entity().deep_eq(&theirs));
     }
 }

@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression};
 use cedar_policy_core::ast::{self, EntityUIDEntry, Value};
-use cedar_policy_core::entities::{self as core_entities, NoEntitiesSchema, TCComputation};
+use cedar_policy_core::entities::{Entities as Slots, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::evaluator::RestrictedEvaluator;
 use cedar_policy_core::extensions::Extensions;
 
 use super::action::Action;
 use super::context::{self, datetime_text};
 use super::engine::PolicyFailure;
-use super::entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts, account_uid};
+use super::entities::{self, AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts, account_uid};
 use super::index::{Asked, Key};
 use super::load::Bundle;
 use crate::domain::{ContextValue, Timestamp};
@@ -56,7 +56,7 @@ pub(super) struct Moment {
 /// A question put together.
 pub(super) struct Assembled<'a> {
     request: ast::Request,
-    entities: core_entities::Entities,
+    entities: Slots,
     principal: Cow<'a, [Key]>,
     resource: Cow<'a, [Key]>,
 }
@@ -102,11 +102,8 @@ impl Bundle {
     }
 
     /// An account made ready.
-    ///
-    /// # Errors
-    /// The facts make no entity.
-    pub fn ready_account(&self, account: &AccountFacts<'_>) -> Result<Ready, PolicyFailure> {
-        account.entity().map(|entity| self.ready(&entity)).map_err(PolicyFailure::Facts)
+    pub fn ready_account(&self, account: &AccountFacts<'_>) -> Ready {
+        self.ready(&account.entity())
     }
 
     fn ready(&self, entity: &Entity) -> Ready {
@@ -138,7 +135,7 @@ impl Bundle {
                 Part { uid: Arc::clone(&principal.uid), entity: None, keys: principal.keys.clone() }
             }
             (ResourceFacts::Account(_) | ResourceFacts::User(_), Some(ready)) => ready.into(),
-            (ResourceFacts::Account(account), None) => self.ready_account(account)?.into(),
+            (ResourceFacts::Account(account), None) => self.ready_account(account).into(),
             (ResourceFacts::User(person), None) => self.ready_person(person)?.into(),
             (ResourceFacts::Organization(_) | ResourceFacts::Dashboard | ResourceFacts::Entity(_), _) => {
                 self.nothing_known(facts.resource_uid(&self.nouns)?)
@@ -148,10 +145,10 @@ impl Bundle {
         let named = match (facts.account.as_ref().filter(|named| !is_resource(named)), slice.account) {
             (None, _) => None,
             (Some(_), Some(ready)) => Some(Arc::clone(&ready.entity)),
-            (Some(named), None) => Some(self.ready_account(named)?.entity),
+            (Some(named), None) => Some(self.ready_account(named).entity),
         };
         let entities = [principal.entity, resource.entity, named, Some(Arc::clone(&action.ready))];
-        let entities = core_entities::Entities::new().add_entities(
+        let entities = Slots::new().add_entities(
             entities.into_iter().flatten(),
             None::<&NoEntitiesSchema>,
             TCComputation::AssumeAlreadyComputed,
@@ -179,7 +176,7 @@ impl Bundle {
             Cow::Owned(self.index.keys(uid.as_ref(), above))
         };
         let (principal, resource) = (keys(principal), keys(resource));
-        let inner: (&ast::Request, &core_entities::Entities) = (request.as_ref(), entities.as_ref());
+        let inner: (&ast::Request, &Slots) = (request.as_ref(), entities.as_ref());
         Ok(Assembled { request: inner.0.clone(), entities: inner.1.clone(), principal, resource })
     }
 
@@ -205,7 +202,7 @@ impl Bundle {
             values.insert("channel".into(), facts.channel.into());
         }
         if action.is_told("now") {
-            values.insert("now".into(), self.moment(action, facts, &evaluator)?);
+            values.insert("now".into(), self.moment(action, facts)?);
         }
         if let Some(account) = facts.account.as_ref().filter(|_| action.is_told("account")) {
             let uid = account_uid(account.id);
@@ -217,21 +214,14 @@ impl Bundle {
 
     /// Now, or an earlier or later moment that no policy of the action can tell from it: reading a time costs more
     /// than evaluating what it is compared with.
-    fn moment(
-        &self,
-        action: &Action,
-        facts: &Facts<'_>,
-        evaluator: &RestrictedEvaluator<'_>,
-    ) -> Result<Value, PolicyFailure> {
+    fn moment(&self, action: &Action, facts: &Facts<'_>) -> Result<Value, PolicyFailure> {
         let changed = facts.principal.person().and_then(|person| person.password_changed_at);
         if let Some(known) = &*self.moment.load()
             && action.time.is_same(changed, known.at, facts.now)
         {
             return Ok(known.value.clone());
         }
-        let now = RestrictedExpression::new_datetime(datetime_text(facts.now.0));
-        let now: &ast::RestrictedExpr = now.as_ref();
-        let value = evaluator.interpret(now.as_borrowed()).map_err(failure)?;
+        let value = entities::moment(facts.now).map_err(PolicyFailure::Facts)?;
         self.moment.store(Some(Arc::new(Moment { at: facts.now, value: value.clone() })));
         Ok(value)
     }

@@ -90,6 +90,29 @@ struct Known {
     keys: Renewal,
 }
 
+/// A token that was verified, for as long as it holds.
+#[derive(Clone)]
+pub struct Proof(Arc<Seen>);
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Proof").field(self.identity()).finish()
+    }
+}
+
+impl Proof {
+    /// Whom the token names.
+    pub fn identity(&self) -> &Identity {
+        &self.0.believed.identity
+    }
+
+    /// Whether the token would be believed at this moment as well: it has not expired, and the key that signed it is
+    /// still its issuer's. Says nothing of the person.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.0.still_holds(now)
+    }
+}
+
 /// A token that was verified before.
 struct Seen {
     believed: Believed,
@@ -102,7 +125,7 @@ struct Seen {
 pub struct Verifier {
     issuers: HashMap<String, Arc<Known>>,
     principals: Vec<PrincipalRule>,
-    seen: Cache<[u8; 32], Arc<Seen>>,
+    seen: Cache<[u8; 32], Proof>,
 }
 
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -146,19 +169,18 @@ impl Verifier {
     }
 
     /// Verifies an `Authorization` header as of a moment.
-    pub fn verify(&self, header: &str, now: Timestamp) -> Result<Identity, CredentialFault> {
+    pub fn verify(&self, header: &str, now: Timestamp) -> Result<Proof, CredentialFault> {
         let token = bearer(header)?;
         let digest = *blake3::hash(token.as_bytes()).as_bytes();
         if let Some(seen) = self.seen.get(&digest) {
-            if seen.still_holds(now) {
-                return Ok(seen.believed.identity.clone());
+            if seen.holds(now) {
+                return Ok(seen);
             }
             self.seen.invalidate(&digest);
         }
-        let seen = self.examine(token, now)?;
-        let identity = seen.believed.identity.clone();
-        self.seen.insert(digest, Arc::new(seen));
-        Ok(identity)
+        let proof = Proof(Arc::new(self.examine(token, now)?));
+        self.seen.insert(digest, proof.clone());
+        Ok(proof)
     }
 
     /// Whom claims name, a JSON object as text, that a trusted proxy has verified already, such as Envoy's `jwt_authn`.
@@ -241,12 +263,9 @@ impl Verifier {
 impl Seen {
     /// Whether time and keys still allow it.
     fn still_holds(&self, now: Timestamp) -> bool {
+        let is_of_the_issuer = |keys: &Arc<KeySet>| keys.get(&self.key_id).is_some_and(|key| key.is(&self.key));
         self.believed.holds.contains(&now.0.div_euclid(1000))
-            && self
-                .issuer
-                .keys
-                .keys(now)
-                .is_some_and(|keys| keys.get(&self.key_id).is_some_and(|key| key.is(&self.key)))
+            && self.issuer.keys.with_keys(now, is_of_the_issuer) == Some(true)
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::keys::KeySet;
@@ -42,7 +43,7 @@ pub(super) struct Pace {
 /// The keys of one issuer, and how new they are.
 pub(super) struct Renewal {
     pace: Pace,
-    keys: RwLock<Arc<KeySet>>,
+    keys: ArcSwapOption<Fresh>,
     state: Mutex<State>,
     wanted: Notify,
     /// Counts finished fetches.
@@ -50,10 +51,14 @@ pub(super) struct Renewal {
     waiting: Arc<Semaphore>,
 }
 
+/// Keys, and when they were last fetched with success.
+struct Fresh {
+    keys: Arc<KeySet>,
+    since: Timestamp,
+}
+
 #[derive(Default)]
 struct State {
-    /// When the keys were last fetched with success.
-    renewed: Option<Timestamp>,
     /// When an unknown key last led to a fetch.
     asked: Option<Timestamp>,
     /// A fetch is wanted or under way.
@@ -66,7 +71,7 @@ impl Renewal {
         let state = State { fetching: true, ..State::default() };
         Self {
             pace,
-            keys: RwLock::default(),
+            keys: ArcSwapOption::empty(),
             state: Mutex::new(state),
             wanted: Notify::new(),
             rounds: watch::Sender::new(0),
@@ -76,18 +81,23 @@ impl Renewal {
 
     /// The keys that may be believed at this moment: none where they are too old.
     pub(super) fn keys(&self, now: Timestamp) -> Option<Arc<KeySet>> {
-        let renewed = self.state().renewed?;
-        let age = Duration::from_millis(u64::try_from(now.0.saturating_sub(renewed.0)).unwrap_or(0));
+        self.with_keys(now, Arc::clone)
+    }
+
+    /// As [`Self::keys`], for a look at them.
+    pub(super) fn with_keys<T>(&self, now: Timestamp, look: impl FnOnce(&Arc<KeySet>) -> T) -> Option<T> {
+        let fresh = self.keys.load();
+        let Fresh { keys, since } = fresh.as_deref()?;
+        let age = Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0));
         if self.pace.longest_stale.is_some_and(|longest| age > longest) {
             return None;
         }
-        Some(Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(look(keys))
     }
 
     /// Puts keys in the place of the earlier ones.
     pub(super) fn put(&self, keys: KeySet, now: Timestamp) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        self.state().renewed = Some(now);
+        self.keys.store(Some(Arc::new(Fresh { keys: Arc::new(keys), since: now })));
     }
 
     /// Why the last fetch failed, where it did.

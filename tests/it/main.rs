@@ -29,6 +29,7 @@ mod fuzz_corpus;
 mod gateways;
 mod guides;
 mod house;
+mod kept;
 mod model;
 mod opa;
 mod operator_edits;

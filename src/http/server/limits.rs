@@ -53,7 +53,7 @@ impl Default for Limits {
             header_deadline: Duration::from_secs(8),
             body_bytes: 1024 * 1024,
             body_memory: 48 * 1024 * 1024,
-            waiting_bodies: 4096,
+            waiting_bodies: 1024,
             body_deadline: Duration::from_secs(8),
             stream_bytes: 4 * 1024 * 1024 * 1024,
             handler_deadline: Duration::from_secs(30),

@@ -48,7 +48,9 @@ pub(super) async fn whole(connection: &Arc<Connection>, mut body: Incoming) -> R
     }
     let _place = Place::take(connection)?;
     let gathered = tokio::time::timeout(limits.body_deadline, gathering).await;
-    gathered.unwrap_or_else(|_| Err(body_too_slow(limits.body_deadline)))
+    let whole = gathered.unwrap_or_else(|_| Err(body_too_slow(limits.body_deadline)))?;
+    connection.vitals.kept_its_word();
+    Ok(whole)
 }
 
 async fn gather(connection: &Arc<Connection>, body: &mut Incoming) -> Result<(Bytes, Option<Held>), Refusal> {
@@ -99,7 +101,11 @@ impl<'a> Place<'a> {
         // Dropping the place gives it back.
         let place = Self(connection);
         let crowded = all > connection.listener.limits.waiting_bodies as u64 && own > OWN_BODIES;
-        if crowded { Err(too_much()) } else { Ok(place) }
+        if crowded {
+            connection.vitals.begged();
+            return Err(too_much());
+        }
+        Ok(place)
     }
 }
 

@@ -98,23 +98,34 @@ impl Ids {
 }
 
 /// Answers a request. Called by hyper once the headers are complete.
-pub(super) async fn answer(
+pub(super) fn answer(
     connection: Arc<Connection>,
     request: hyper::Request<Incoming>,
+) -> impl Future<Output = Result<hyper::Response<Served>, Infallible>> + Send {
+    // Taken apart out here, and lent from then on: every HTTP/2 stream holds this future while it waits for its body, so
+    // what it holds twice costs memory that clients decide on.
+    let (parts, body) = request.into_parts();
+    answered(connection, parts, body)
+}
+
+async fn answered(
+    connection: Arc<Connection>,
+    mut parts: Parts,
+    body: Incoming,
 ) -> Result<hyper::Response<Served>, Infallible> {
     let watch = Stopwatch::start();
     let listener = &connection.listener;
-    let presence = Presence::new(&connection, request.version());
+    let mut presence = Presence::new(&connection, parts.version);
     let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
-    let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_http1 = parts.version != Version::HTTP_2;
     let clients_id = parts.headers.get(&CLIENTS_REQUEST_ID).cloned();
 
-    let outcome = handle(&connection, parts, body, id).await;
+    let outcome = handle(&connection, &mut parts, body, id).await;
     let mut response = outcome.response;
-    if outcome.body_left && is_http1 {
+    // What looked like another request's target ends the connection too.
+    if is_http1 && (outcome.body_left || connection.vitals.fragments.any()) {
         connection.vitals.linger();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -136,6 +147,9 @@ pub(super) async fn answer(
         took_us = took.as_micros(),
         "answered"
     );
+    if response.body().whole().is_some() {
+        presence.ends_at = Some(connection.vitals.moment(watch, took));
+    }
     Ok(response.map(|body| Served::new(body, presence)))
 }
 
@@ -171,13 +185,14 @@ struct Outcome {
     body_left: bool,
 }
 
-async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, id: String) -> Outcome {
+async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: Incoming, id: String) -> Outcome {
     let listener = &connection.listener;
-    if let Err(refusal) = settle_host(&mut parts).and_then(|()| connection.known()) {
+    if let Err(refusal) = settle_host(parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
         return Outcome { response, template: "", body_left: !body.is_end_stream() };
     }
-    if connection.vitals.had_fragment() {
+    let vitals = &connection.vitals;
+    if !vitals.is_multiplexed() && vitals.fragments.are_of(&parts.method, &parts.uri) {
         // The connection closes: what of the bytes still to come is a request cannot be told.
         return Outcome {
             response: listener.table.render(parts.uri.path(), &fragment()),
@@ -185,7 +200,7 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             body_left: true,
         };
     }
-    let uri = parts.uri;
+    let uri = &parts.uri;
     let Found { handling, template, parameters } = match listener.table.find(&parts.method, uri.path()) {
         Ok(found) => found,
         Err(miss) => {
@@ -199,10 +214,10 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
         body_left,
     };
     let request = |body| Request {
-        method: parts.method,
+        method: parts.method.clone(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
-        headers: parts.headers,
+        headers: std::mem::take(&mut parts.headers),
         body,
         peer: Arc::clone(&connection.peer),
         parameters,
@@ -221,7 +236,7 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
             let reader = reader.holding(Streaming::new(connection));
             let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
-            run(slot, template, request, move |request| handler(request, reader), None).await
+            Box::pin(run(slot, template, request, move |request| handler(request, reader), None)).await
         }
         Handling::Now(handler) => match complete(connection, body).await {
             Ok((_slot, bytes)) => {
@@ -245,7 +260,8 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
             Ok((slot, bytes)) => {
                 let (handler, request) = (Arc::clone(handler), request(bytes));
                 let deadline = Some(listener.limits.handler_deadline);
-                run(slot, template, request, move |request| handler(request), deadline).await
+                // In a box, so that requests answered on the spot do not carry the room for it.
+                Box::pin(run(slot, template, request, move |request| handler(request), deadline)).await
             }
             Err((refusal, body_left)) => return refused(&refusal, body_left),
         },
@@ -260,10 +276,6 @@ async fn handle(connection: &Arc<Connection>, mut parts: Parts, body: Incoming, 
 /// the client may still be sending.
 async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot, Bytes), (Refusal, bool)> {
     let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
-    // One that came with the body speaks against this request, not against the next one's sender.
-    if connection.vitals.had_fragment() {
-        return Err((fragment(), true));
-    }
     if !connection.listener.admission.admits() {
         let message = "requests wait too long for a processor here; try again soon, or ask another node";
         return Err((Refusal::unavailable("overloaded", message), false));
@@ -357,18 +369,24 @@ impl Drop for Slot {
 }
 
 /// A request that the connection is busy with, to the last byte of its answer.
-struct Presence(Arc<Connection>);
+struct Presence {
+    connection: Arc<Connection>,
+    /// When an answer that is there whole was made, so that no clock need be read when it is handed over. Until the
+    /// client has taken it the connection is not idle, whatever stands here.
+    ends_at: Option<u64>,
+}
 
 impl Presence {
     fn new(connection: &Arc<Connection>, version: Version) -> Self {
         connection.vitals.begin(version);
-        Self(Arc::clone(connection))
+        Self { connection: Arc::clone(connection), ends_at: None }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.vitals.end();
+        let vitals = &self.connection.vitals;
+        self.ends_at.map_or_else(|| vitals.end(), |moment| vitals.end_at(moment));
     }
 }
 
@@ -398,7 +416,7 @@ pub(super) struct Served {
 
 impl Served {
     fn new(body: Body, presence: Presence) -> Self {
-        presence.0.vitals.unsent(true);
+        presence.connection.vitals.unsent(true);
         Self { body, presence, unsent: true }
     }
 }
@@ -406,7 +424,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         if self.unsent {
-            self.presence.0.vitals.unsent(false);
+            self.presence.connection.vitals.unsent(false);
         }
     }
 }
@@ -421,11 +439,11 @@ impl hyper::body::Body for Served {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
-            self.presence.0.vitals.sent();
+            self.presence.connection.vitals.sent();
         }
         if polled.is_ready() != self.unsent {
             self.unsent = polled.is_ready();
-            self.presence.0.vitals.unsent(self.unsent);
+            self.presence.connection.vitals.unsent(self.unsent);
         }
         polled
     }

@@ -14,6 +14,11 @@ use super::tls::Tls;
 /// Connections that the machine keeps waiting while the accept loop is busy.
 const BACKLOG: u32 = 1024;
 
+/// Bytes of an answer that the machine may hold for a connection. It would grow that to megabytes: memory that nobody
+/// counts, and a reader of a hundred kilobytes a second would seem to have stopped, since writing only goes on once a third is
+/// gone.
+const SEND_BUFFER: u32 = 256 * 1024;
+
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerAddress {
@@ -99,6 +104,8 @@ type Parts = (ListenerAddress, Socket, Option<SocketFile>);
 fn bind_tcp(address: SocketAddr) -> io::Result<Parts> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // Every connection inherits it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?;
     Ok((ListenerAddress::Tcp(listener.local_addr()?), Socket::Tcp(listener), None))

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
 use super::seldom::Seldom;
-use super::vitals::{Patience, Talk, Unsent, Vitals};
+use super::vitals::{Patience, Taken, Talk, Unsent, Vitals};
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
 
@@ -55,6 +55,7 @@ pub(super) struct Guarded<S> {
     tick: Seldom<Sleep>,
     stalled_since: Option<u64>,
     unsent: Unsent,
+    taken: Taken,
     lingering: Option<Lingering>,
     /// Nothing encrypts above: a text of ours would be understood.
     plain: bool,
@@ -86,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             tick,
             stalled_since: None,
             unsent: Unsent::default(),
+            taken: Taken::default(),
             lingering: None,
             plain,
             talk: Talk::default(),
@@ -94,6 +96,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 
     /// Called whenever we would wait: wakes with the tick, ends with the patience.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<Cut> {
+        if self.vitals.is_greedy() {
+            self.metrics.cut(Cut::Flood);
+            return Poll::Ready(Cut::Flood);
+        }
         loop {
             ready!(Pin::new(&mut self.tick).poll(context));
             self.tick.set(tokio::time::sleep(self.patience.tick()));
@@ -113,11 +119,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         if self.stalled_since.is_some_and(|start| since(start) >= self.patience.write_stall) {
             return Some(Cut::SlowReader);
         }
-        if self.unsent.is_over(&self.vitals, now, self.patience.write_stall) {
+        let taken = self.taken.last(now);
+        if self.unsent.is_over(&self.vitals, taken, now, self.patience.write_stall) {
             return Some(Cut::SlowReader);
         }
-        let crowded = self.crowd.is_dense();
-        self.vitals.verdict(now, if crowded { self.patience.crowded() } else { self.patience })
+        let mut patience = if self.crowd.is_dense() { self.patience.crowded() } else { self.patience };
+        if self.stalled_since.is_some() {
+            // The end of an answer waits here. Whoever takes it is slow, but not idle.
+            patience.idle = patience.idle.max(patience.write_stall);
+        }
+        self.vitals.verdict(now, taken, patience)
     }
 
     /// One attempt to say why; whoever does not read will not know.
@@ -191,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.taken.count(&result);
         self.written(result, context)
     }
 
@@ -200,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.taken.count(&result);
         self.written(result, context)
     }
 

@@ -1,16 +1,27 @@
 //! What is noticed of a connection, and when patience with it is over. Knows no stream: [`super::transport`] looks at it.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::Version;
 
+use super::target::Fragments;
 use crate::telemetry::Stopwatch;
 use crate::telemetry::metrics::Cut;
 
 /// Bytes that a connection may send without a request, a piece of a body or a piece of an answer coming of it: pings,
 /// settings, empty frames. Above, the connection is cut. More than the 1 MiB that HTTP/2 lets a client send ahead.
 const LONGEST_IDLE_TALK: u64 = 2 * 1024 * 1024;
+
+/// Requests in a row that came without their bodies while too many are waited for. Then the connection is cut: what the
+/// library keeps for its streams is more than what we keep for those that wait.
+const MOST_BEGGED: u32 = 32;
+
+/// Bytes that must leave for a client to count as taking an answer: more than what answers pings, settings and questions
+/// whose answers it has no room for.
+const LEAST_TAKEN: usize = 512;
 
 /// How long a connection may keep us waiting, by what for.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +66,10 @@ pub(super) struct Vitals {
     unsent: AtomicU32,
     /// Counts pieces of answers that the client had room for.
     sent: AtomicU32,
-    /// A request's target held a `#`.
-    fragment: AtomicBool,
+    /// Requests in a row that were refused since too many bodies are waited for.
+    begged: AtomicU32,
+    /// Each `#` that may have stood in a target (see [`super::target`]).
+    pub(super) fragments: Fragments,
 }
 
 impl Vitals {
@@ -73,7 +86,8 @@ impl Vitals {
             streaming: AtomicU32::new(0),
             unsent: AtomicU32::new(0),
             sent: AtomicU32::new(0),
-            fragment: AtomicBool::new(false),
+            begged: AtomicU32::new(0),
+            fragments: Fragments::default(),
         }
     }
 
@@ -90,8 +104,18 @@ impl Vitals {
 
     /// An answer has been handed over to the last byte.
     pub(super) fn end(&self) {
-        self.idle_since.store(self.now(), Ordering::Relaxed);
+        self.end_at(self.now());
+    }
+
+    /// The same, where the moment is known.
+    pub(super) fn end_at(&self, moment: u64) {
+        self.idle_since.store(moment, Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The moment of so long after the watch's start.
+    pub(super) fn moment(&self, watch: Stopwatch, and: Duration) -> u64 {
+        self.opened.milliseconds_to(watch, and)
     }
 
     /// Something came of what the client sent.
@@ -115,6 +139,21 @@ impl Vitals {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request without its body was refused: too many are waited for.
+    pub(super) fn begged(&self) {
+        self.begged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A body that was waited for came.
+    pub(super) fn kept_its_word(&self) {
+        self.begged.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the connection only fills places and streams with requests whose bodies do not come.
+    pub(super) fn is_greedy(&self) -> bool {
+        self.begged.load(Ordering::Relaxed) >= MOST_BEGGED
+    }
+
     /// The client may still be sending a body that nobody wants: let it see the answer before the connection closes.
     pub(super) fn linger(&self) {
         self.linger.store(true, Ordering::Relaxed);
@@ -135,17 +174,6 @@ impl Vitals {
         self.multiplexed.load(Ordering::Relaxed)
     }
 
-    /// A target with a `#` came (see [`super::target`]).
-    pub(super) fn fragment(&self) {
-        self.fragment.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether one ever came: which of the requests it was is not known, so none that follows is answered. On HTTP/2 what
-    /// looked like one was a part of a frame.
-    pub(super) fn had_fragment(&self) -> bool {
-        self.fragment.load(Ordering::Relaxed) && !self.is_multiplexed()
-    }
-
     /// Whether a client of HTTP/1 has sent a part of a head: one who can be told that it was too slow.
     pub(super) fn is_within_head(&self) -> bool {
         self.head_since.load(Ordering::Relaxed) > 0 && !self.is_multiplexed()
@@ -158,8 +186,9 @@ impl Vitals {
         }
     }
 
-    /// Whether patience is over at this moment. Requests in flight have deadlines of their own, answers have [`Unsent`].
-    pub(super) fn verdict(&self, now: u64, patience: Patience) -> Option<Cut> {
+    /// Whether patience is over at this moment, where the client last took something at that one ([`Taken`]). Requests in
+    /// flight have deadlines of their own, answers have [`Unsent`].
+    pub(super) fn verdict(&self, now: u64, taken: u64, patience: Patience) -> Option<Cut> {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return None;
         }
@@ -174,7 +203,8 @@ impl Vitals {
         if head_since > 0 && !self.multiplexed.load(Ordering::Relaxed) && over(head_since - 1, patience.head) {
             return Some(Cut::SlowHead);
         }
-        over(self.idle_since.load(Ordering::Relaxed), patience.idle).then_some(Cut::Idle)
+        // An answer that was handed over may still be on its way, in a buffer below.
+        over(self.idle_since.load(Ordering::Relaxed).max(taken), patience.idle).then_some(Cut::Idle)
     }
 }
 
@@ -188,20 +218,47 @@ fn count(counter: &AtomicU32, up: bool) {
 pub(super) struct Unsent(Option<(u32, u64)>);
 
 impl Unsent {
-    /// Looked at with each tick: whether answers have waited for as long as this while nothing of them left.
-    pub(super) fn is_over(&mut self, vitals: &Vitals, now: u64, limit: Duration) -> bool {
+    /// Looked at with each tick: whether answers have waited for as long as this while nothing of them left; `taken` as
+    /// [`Taken::last`] says.
+    pub(super) fn is_over(&mut self, vitals: &Vitals, taken: u64, now: u64, limit: Duration) -> bool {
         if vitals.unsent.load(Ordering::Relaxed) == 0 {
             self.0 = None;
             return false;
         }
         let sent = vitals.sent.load(Ordering::Relaxed);
         match self.0 {
-            Some((before, since)) if before == sent => Duration::from_millis(now.saturating_sub(since)) >= limit,
+            Some((before, since)) if before == sent => {
+                Duration::from_millis(now.saturating_sub(since.max(taken))) >= limit
+            }
             Some(_) | None => {
                 self.0 = Some((sent, now));
                 false
             }
         }
+    }
+}
+
+/// When the client last took enough of what we write for an answer to be on its way.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Bytes that left since it was last looked.
+    bytes: usize,
+    at: u64,
+}
+
+impl Taken {
+    pub(super) fn count(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(length)) = written {
+            self.bytes += length;
+        }
+    }
+
+    /// Looked at with each tick: the moment, to a tick, when something last left.
+    pub(super) fn last(&mut self, now: u64) -> u64 {
+        if std::mem::take(&mut self.bytes) >= LEAST_TAKEN {
+            self.at = now;
+        }
+        self.at
     }
 }
 
@@ -234,15 +291,15 @@ mod tests {
     #[test]
     fn a_silent_connection_has_as_long_as_the_headers() {
         let vitals = Vitals::new();
-        assert_eq!(vitals.verdict(7_999, PATIENCE), None);
-        assert_eq!(vitals.verdict(8_000, PATIENCE), Some(Cut::SlowHead));
+        assert_eq!(vitals.verdict(7_999, 0, PATIENCE), None);
+        assert_eq!(vitals.verdict(8_000, 0, PATIENCE), Some(Cut::SlowHead));
     }
 
     #[test]
     fn nothing_is_cut_while_a_request_is_in_flight() {
         let vitals = Vitals::new();
         vitals.begin(Version::HTTP_11);
-        assert_eq!(vitals.verdict(u64::MAX, PATIENCE), None);
+        assert_eq!(vitals.verdict(u64::MAX, 0, PATIENCE), None);
     }
 
     #[test]
@@ -252,14 +309,14 @@ mod tests {
         vitals.begin(Version::HTTP_11);
         vitals.end();
         vitals.idle_since.store(days, Ordering::Relaxed);
-        assert_eq!(vitals.verdict(days + 59_999, PATIENCE), None);
-        assert_eq!(vitals.verdict(days + 60_000, PATIENCE), Some(Cut::Idle));
+        assert_eq!(vitals.verdict(days + 59_999, 0, PATIENCE), None);
+        assert_eq!(vitals.verdict(days + 60_000, 0, PATIENCE), Some(Cut::Idle));
     }
 
     #[test]
     fn answers_that_the_client_does_not_take_are_over_after_a_while() {
         let (vitals, mut unsent) = (Vitals::new(), Unsent::default());
-        let mut is_over = |now| unsent.is_over(&vitals, now, PATIENCE.write_stall);
+        let mut is_over = |now| unsent.is_over(&vitals, 0, now, PATIENCE.write_stall);
         assert!(!is_over(0) && !is_over(9_000), "nothing waits");
         vitals.unsent(true);
         assert!(!is_over(10_000) && !is_over(17_999) && is_over(18_000));
@@ -278,11 +335,11 @@ mod tests {
         vitals.begin(Version::HTTP_11);
         vitals.end();
         vitals.idle_since.store(10_000, Ordering::Relaxed);
-        assert_eq!(vitals.verdict(69_999, PATIENCE), None);
-        assert_eq!(vitals.verdict(70_000, PATIENCE), Some(Cut::Idle));
+        assert_eq!(vitals.verdict(69_999, 0, PATIENCE), None);
+        assert_eq!(vitals.verdict(70_000, 0, PATIENCE), Some(Cut::Idle));
         vitals.head_since.store(30_001, Ordering::Relaxed);
-        assert_eq!(vitals.verdict(37_999, PATIENCE), None);
-        assert_eq!(vitals.verdict(38_000, PATIENCE), Some(Cut::SlowHead));
+        assert_eq!(vitals.verdict(37_999, 0, PATIENCE), None);
+        assert_eq!(vitals.verdict(38_000, 0, PATIENCE), Some(Cut::SlowHead));
     }
 
     #[test]
@@ -292,8 +349,8 @@ mod tests {
         vitals.end();
         vitals.idle_since.store(0, Ordering::Relaxed);
         vitals.head_since.store(1, Ordering::Relaxed);
-        assert_eq!(vitals.verdict(59_999, PATIENCE), None);
-        assert_eq!(vitals.verdict(60_000, PATIENCE), Some(Cut::Idle));
+        assert_eq!(vitals.verdict(59_999, 0, PATIENCE), None);
+        assert_eq!(vitals.verdict(60_000, 0, PATIENCE), Some(Cut::Idle));
     }
 
     #[test]

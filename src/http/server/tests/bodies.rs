@@ -80,6 +80,25 @@ async fn bodies_that_are_waited_for_are_bounded_and_each_connection_has_some_of_
 }
 
 #[tokio::test]
+async fn a_connection_that_only_asks_for_more_places_is_cut() {
+    let server = Running::start(echo(), Limits { waiting_bodies: 4, ..Limits::default() });
+    // 64 requests at once, none with its body: some wait, more are refused, and none comes to anything.
+    let mut greedy = server.connect().await;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for number in 0..64_u8 {
+        // HEADERS of POST /echo (RFC 7541 without a table), with END_HEADERS.
+        bytes.extend([0, 0, 12, 1, 4, 0, 0, 0, 2 * number + 1, 0x83, 0x86, 0x44, 5]);
+        bytes.extend(b"/echo\x41\x01x");
+    }
+    greedy.write_all(&bytes).await.unwrap();
+    let _ended = greedy.read_to_end(&mut Vec::new()).await;
+    assert!(server.counts("cedargate_http_connections_cut_total{listener=\"test\",reason=\"flood\"} 1"));
+    let (statuses, mut answered) = mpsc::channel(1);
+    begin(&multiplexed(&server).await, Bytes::new(), &statuses).await.finish();
+    assert_eq!(answered.recv().await, Some(StatusCode::OK), "others are served");
+}
+
+#[tokio::test]
 async fn held_bytes_are_bounded_and_each_connection_has_some_of_its_own() {
     let limits = Limits { body_bytes: 10_000, body_memory: 20_000, ..Limits::default() };
     let server = Running::start(echo(), limits);

@@ -50,3 +50,60 @@ async fn a_client_with_a_closed_window_is_cut_and_a_slow_writer_is_not() {
     assert_eq!(slow.await.unwrap().unwrap().text(), "begun done");
     assert!(server.counts("cedargate_http_connections_cut_total{listener=\"test\",reason=\"slow-reader\"} 1"));
 }
+
+const LARGE: usize = 6 * 1024 * 1024;
+
+/// A large answer in one piece: whole, or written by somebody who is done with it at once.
+fn large() -> Router {
+    echo().route(Method::GET, "/whole", now(|_| respond(StatusCode::OK, "text/plain", vec![b'a'; LARGE]))).route(
+        Method::GET,
+        "/chunk",
+        later(|_| async {
+            let (chunks, body) = Body::chunks(1);
+            let _ = chunks.send(vec![b'a'; LARGE]).await;
+            chunks.finish();
+            hyper::Response::new(body)
+        }),
+    )
+}
+
+#[tokio::test]
+async fn a_reader_who_is_slow_but_steady_gets_the_whole_answer() {
+    // Far longer than either limit: the last piece leaves long after the answer was handed over.
+    let limits =
+        Limits { idle: Duration::from_millis(300), write_stall: Duration::from_millis(300), ..Limits::default() };
+    let server = Running::start(large(), limits);
+    for path in ["/whole", "/chunk"] {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut piece = vec![0; 64 * 1024];
+        let (mut read, mut turns) = (0, tokio::time::interval(Duration::from_millis(15)));
+        while read < LARGE {
+            turns.tick().await;
+            let length = stream.read(&mut piece).await.unwrap();
+            assert!(length > 0, "{path}: cut after {read} bytes");
+            read += length;
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_http2_as_well() {
+    let limits =
+        Limits { idle: Duration::from_millis(300), write_stall: Duration::from_millis(300), ..Limits::default() };
+    let server = Running::start(large(), limits);
+    for path in ["/whole", "/chunk"] {
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(64 * 1024).initial_connection_window_size(64 * 1024);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(server.connect().await)).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::get(format!("http://x{path}")).body(Full::new(Bytes::new())).unwrap();
+        let mut body = sender.send_request(request).await.unwrap().into_body();
+        let (mut read, mut turns) = (0, tokio::time::interval(Duration::from_millis(4)));
+        while let Some(frame) = body.frame().await {
+            turns.tick().await;
+            read += frame.unwrap_or_else(|_| panic!("{path}: cut after {read} bytes")).into_data().unwrap().len();
+        }
+        assert!(read >= LARGE, "{path}: {read}");
+    }
+}
