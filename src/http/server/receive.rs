@@ -34,7 +34,7 @@ pub(super) struct Tally {
 ///
 /// # Errors
 /// 413 beyond the size, 408 beyond the time, 400 where the client broke off, 503 where too much is on its way.
-pub(super) async fn whole(connection: &Arc<Connection>, mut body: Incoming) -> Result<(Bytes, Option<Held>), Refusal> {
+pub(super) async fn whole(connection: &Arc<Connection>, body: &mut Incoming) -> Result<(Bytes, Option<Held>), Refusal> {
     if body.is_end_stream() {
         return Ok((Bytes::new(), None));
     }
@@ -42,12 +42,12 @@ pub(super) async fn whole(connection: &Arc<Connection>, mut body: Incoming) -> R
     if body.size_hint().lower() > limits.body_bytes {
         return Err(body_too_large(limits.body_bytes));
     }
-    let mut gathering = pin!(gather(connection, &mut body));
+    let mut gathering = pin!(gather(connection, body));
     if let Some(done) = at_once(gathering.as_mut()).await {
         return done;
     }
     let _place = Place::take(connection)?;
-    let gathered = tokio::time::timeout(limits.body_deadline, gathering).await;
+    let gathered = Box::pin(tokio::time::timeout(limits.body_deadline, gathering)).await;
     let whole = gathered.unwrap_or_else(|_| Err(body_too_slow(limits.body_deadline)))?;
     connection.vitals.kept_its_word();
     Ok(whole)

@@ -115,6 +115,7 @@ async fn answered(
 ) -> Result<hyper::Response<Served>, Infallible> {
     let watch = Stopwatch::start();
     let listener = &connection.listener;
+    let mut body = Some(body);
     let mut presence = Presence::new(&connection, parts.version);
     let id = if listener.request_ids { listener.ids.next() } else { String::new() };
     let shown_id = if listener.request_ids { HeaderValue::try_from(id.as_str()).ok() } else { None };
@@ -122,7 +123,7 @@ async fn answered(
     let is_http1 = parts.version != Version::HTTP_2;
     let clients_id = parts.headers.get(&CLIENTS_REQUEST_ID).cloned();
 
-    let outcome = handle(&connection, &mut parts, body, id).await;
+    let outcome = handle(&connection, &mut parts, &mut body, id).await;
     let mut response = outcome.response;
     // What looked like another request's target ends the connection too.
     if is_http1 && (outcome.body_left || connection.vitals.fragments.any()) {
@@ -178,6 +179,11 @@ fn fragment() -> Refusal {
     Refusal { code: "malformed-request", ..Refusal::bad_request(message) }
 }
 
+/// Whether the client may still be sending it.
+fn is_left(body: &Option<Incoming>) -> bool {
+    body.as_ref().is_some_and(|body| !body.is_end_stream())
+}
+
 struct Outcome {
     response: Response,
     template: &'static str,
@@ -185,11 +191,11 @@ struct Outcome {
     body_left: bool,
 }
 
-async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: Incoming, id: String) -> Outcome {
+async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: &mut Option<Incoming>, id: String) -> Outcome {
     let listener = &connection.listener;
     if let Err(refusal) = settle_host(parts).and_then(|()| connection.known()) {
         let response = listener.table.render(parts.uri.path(), &refusal);
-        return Outcome { response, template: "", body_left: !body.is_end_stream() };
+        return Outcome { response, template: "", body_left: is_left(body) };
     }
     let vitals = &connection.vitals;
     if !vitals.is_multiplexed() && vitals.fragments.are_of(&parts.method, &parts.uri) {
@@ -205,7 +211,7 @@ async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: Incoming,
         Ok(found) => found,
         Err(miss) => {
             let response = listener.table.render_miss(uri.path(), &miss);
-            return Outcome { response, template: "", body_left: !body.is_end_stream() };
+            return Outcome { response, template: "", body_left: is_left(body) };
         }
     };
     let refused = |refusal: &Refusal, body_left| Outcome {
@@ -223,59 +229,72 @@ async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: Incoming,
         parameters,
         id,
     };
-    let done = match handling {
-        Handling::Stream(handler) => {
-            let limits = &listener.limits;
-            if body.size_hint().lower() > limits.stream_bytes {
-                return refused(&body_too_large(limits.stream_bytes), true);
-            }
-            let slot = match Slot::take(connection, None) {
-                Ok(slot) => slot,
-                Err(refusal) => return refused(&refusal, !body.is_end_stream()),
-            };
-            let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
-            let reader = reader.holding(Streaming::new(connection));
-            let (handler, request) = (Arc::clone(handler), request(Bytes::new()));
-            Box::pin(run(slot, template, request, move |request| handler(request, reader), None)).await
-        }
-        Handling::Now(handler) => match complete(connection, body).await {
-            Ok((_slot, bytes)) => {
-                let request = request(bytes);
-                catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| failed(&listener.metrics, template))
-            }
-            Err((refusal, body_left)) => return refused(&refusal, body_left),
-        },
-        Handling::Here(handler) => match complete(connection, body).await {
-            Ok((_slot, bytes)) => {
-                let request = request(bytes);
-                match catch_unwind(AssertUnwindSafe(|| handler(request))) {
-                    Ok(Reply::Now(response)) => Ok(response),
-                    Ok(Reply::Later(answer)) => here(answer, listener, template).await,
-                    Err(_) => Err(failed(&listener.metrics, template)),
-                }
-            }
-            Err((refusal, body_left)) => return refused(&refusal, body_left),
-        },
-        Handling::Later(handler) => match complete(connection, body).await {
-            Ok((slot, bytes)) => {
-                let (handler, request) = (Arc::clone(handler), request(bytes));
-                let deadline = Some(listener.limits.handler_deadline);
-                // In a box, so that requests answered on the spot do not carry the room for it.
-                Box::pin(run(slot, template, request, move |request| handler(request), deadline)).await
-            }
-            Err((refusal, body_left)) => return refused(&refusal, body_left),
-        },
-    };
-    match done {
+    let done = |done: Result<Response, Refusal>| match done {
         Ok(response) => Outcome { response, template, body_left: false },
         Err(refusal) => refused(&refusal, false),
+    };
+    let metrics = &listener.metrics;
+    let complete = match handling {
+        Handling::Stream(_) => Ok(None),
+        Handling::Now(_) | Handling::Here(_) | Handling::Later(_) => complete(connection, body).await.map(Some),
+    };
+    let complete = match complete {
+        Ok(complete) => complete,
+        Err((refusal, body_left)) => return refused(&refusal, body_left),
+    };
+    // What is not answered on the spot waits on the heap: every request carries the room of this function.
+    let waiting: Waiting<'_> = match (handling, complete) {
+        (Handling::Now(handler), Some((_slot, bytes))) => {
+            let answered = catch_unwind(AssertUnwindSafe(|| handler(request(bytes))));
+            return done(answered.map_err(|_| failed(metrics, template)));
+        }
+        (Handling::Here(handler), Some((slot, bytes))) => {
+            match catch_unwind(AssertUnwindSafe(|| handler(request(bytes)))) {
+                Ok(Reply::Now(response)) => return done(Ok(response)),
+                Ok(Reply::Later(answer)) => Box::pin(here(slot, answer, template)),
+                Err(_) => return done(Err(failed(metrics, template))),
+            }
+        }
+        (Handling::Later(handler), Some((slot, bytes))) => {
+            let (handler, deadline) = (Arc::clone(handler), listener.limits.handler_deadline);
+            Box::pin(run(slot, template, request(bytes), move |request| handler(request), Some(deadline)))
+        }
+        (Handling::Stream(handler), _) => match streaming(connection, body) {
+            Ok((slot, reader)) => {
+                let handler = Arc::clone(handler);
+                Box::pin(run(slot, template, request(Bytes::new()), move |request| handler(request, reader), None))
+            }
+            Err((refusal, body_left)) => return refused(&refusal, body_left),
+        },
+        (Handling::Now(_) | Handling::Here(_) | Handling::Later(_), None) => {
+            return refused(&Refusal::internal("a body was not read"), is_left(body));
+        }
+    };
+    done(waiting.await)
+}
+
+/// An answer that is waited for.
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
+
+/// Takes a slot for a request whose body its handler reads. A refusal comes with whether the client may still be sending.
+fn streaming(connection: &Arc<Connection>, body: &mut Option<Incoming>) -> Result<(Slot, BodyReader), (Refusal, bool)> {
+    let limits = &connection.listener.limits;
+    if body.as_ref().is_some_and(|body| body.size_hint().lower() > limits.stream_bytes) {
+        return Err((body_too_large(limits.stream_bytes), true));
     }
+    let slot = Slot::take(connection, None).map_err(|refusal| (refusal, is_left(body)))?;
+    let body = body.take().ok_or_else(|| (Refusal::internal("a body was read twice"), false))?;
+    let reader = BodyReader::new(body, limits.stream_bytes, limits.body_deadline);
+    Ok((slot, reader.holding(Streaming::new(connection))))
 }
 
 /// Reads the body, then takes a slot: one that waits for its body has nothing to work on yet. A refusal comes with whether
 /// the client may still be sending.
-async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot, Bytes), (Refusal, bool)> {
-    let (bytes, held) = receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?;
+async fn complete(connection: &Arc<Connection>, body: &mut Option<Incoming>) -> Result<(Slot, Bytes), (Refusal, bool)> {
+    let (bytes, held) = match body {
+        Some(body) => receive::whole(connection, body).await.map_err(|refusal| (refusal, true))?,
+        None => (Bytes::new(), None),
+    };
     if !connection.listener.admission.admits() {
         let message = "requests wait too long for a processor here; try again soon, or ask another node";
         return Err((Refusal::unavailable("overloaded", message), false));
@@ -285,7 +304,8 @@ async fn complete(connection: &Arc<Connection>, body: Incoming) -> Result<(Slot,
 }
 
 /// Waits for an answer on the connection's own task. One that is there at its first turn costs no timer.
-async fn here(mut answer: Answer, listener: &Listener, template: &'static str) -> Result<Response, Refusal> {
+async fn here(slot: Slot, mut answer: Answer, template: &'static str) -> Result<Response, Refusal> {
+    let listener = &slot.connection.listener;
     let (metrics, deadline) = (&listener.metrics, listener.limits.handler_deadline);
     let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
         Ok(polled) => polled.map(Ok),
