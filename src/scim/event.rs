@@ -310,7 +310,7 @@ impl Scim {
     }
 
     /// Waits until what was logged beside its answer so far is there to be read.
-    async fn settle_log(&self) {
+    pub(super) async fn settle_log(&self) {
         self.waiting.settle().await;
     }
 }

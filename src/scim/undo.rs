@@ -226,6 +226,7 @@ impl Scim {
         dry_run: bool,
     ) -> Result<Undone, ScimError> {
         let wall = Wall::find(&*self.store, &connection.organization).await?;
+        self.settle_log().await;
         let people = self.deactivated_since(&connection.id, since).await?;
         let mut undone = Undone::default();
         let mut work = JoinSet::new();

@@ -4,9 +4,12 @@
 use serde_json::{Value, json};
 
 use super::{Bench, Idp, USER, rights};
-use crate::domain::{AccessMethods, AdministrationLevel};
-use crate::scim::connection::{Profile, Settings};
+use crate::clock::Clock;
+use crate::domain::{AccessMethods, AdministrationLevel, Timestamp};
+use crate::scim::Since;
+use crate::scim::connection::{Connection, Profile, Settings};
 use crate::scim::image::USER_EXTENSION;
+use crate::store::{Content, Event, Kind, Step, Store};
 
 /// A person with rights; answers the id.
 async fn somebody(idp: &Idp) -> String {
@@ -167,4 +170,44 @@ async fn entitlements_give_accounts_within_the_limits_and_never_beside_the_exten
     assert_eq!(bench.image(&id).await.accounts.len(), 1);
     idp.patch(&path, json!([{"op": "remove", "path": "entitlements[value eq \"100\"]"}])).await.ok(200);
     assert!(bench.image(&id).await.accounts.is_empty());
+}
+
+/// Earlier releases noted neither with the person who had ended the access nor in the event that it had been active.
+async fn as_left_by_an_earlier_release(bench: &Bench, idp: &Idp, id: &str) {
+    idp.patch(&format!("/Users/{id}"), json!([{"op": "replace", "path": "active", "value": false}])).await.ok(200);
+    let record = bench.store.get(Kind::User, id).await.unwrap().unwrap();
+    let mut state: Value = serde_json::from_str(&record.state).unwrap();
+    assert!(state.as_object_mut().unwrap().shift_remove("ended").is_some());
+    let content = Content { document: record.document, state: state.to_string(), ..Content::default() };
+    bench.commit(Step::Replace { number: record.number, expected: None, content }).await;
+    let before = json!({"changes": [{"name": "active", "after": false}], "claims": {}, "groups": []});
+    let event = Event {
+        id: format!("earlier-{id}"),
+        connection: idp.connection.clone(),
+        at: bench.clock.now(),
+        kind: "request".into(),
+        status: 200,
+        resource: id.into(),
+        body: "{}".into(),
+        before: Some(before.to_string()),
+    };
+    bench.commit(Step::Event(event)).await;
+}
+
+#[tokio::test]
+async fn an_undo_takes_back_what_an_earlier_release_logged_where_nobody_wrote_since() {
+    let bench = Bench::new().await;
+    let (idp, other) = (bench.idp("acme").await, bench.idp("acme").await);
+    let (alone, touched) = (idp.user("alone").await, idp.user("touched").await);
+    for id in [&alone, &touched] {
+        as_left_by_an_earlier_release(&bench, &idp, id).await;
+    }
+    let inactive = json!([{"op": "replace", "path": "active", "value": false}]);
+    other.patch(&format!("/Users/{touched}"), inactive).await.ok(200);
+    let record = bench.store.get(Kind::Connection, &idp.connection).await.unwrap().unwrap();
+    let connection = Connection::from_record(&record).unwrap();
+    let undone = bench.scim.undo(&connection, &Since::Time(Timestamp(0)), false).await.unwrap();
+    assert_eq!((undone.restored, undone.kept, undone.failed), (1, 1, 0), "{undone:?}");
+    assert_eq!(undone.kept_people, [touched], "another connection says the same of this one");
+    assert!(bench.image(&alone).await.active);
 }
