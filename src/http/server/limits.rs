@@ -74,6 +74,6 @@ impl Limits {
 
     pub(super) fn patience(&self) -> Patience {
         let Self { header_deadline, idle, write_stall, .. } = *self;
-        Patience { head: header_deadline, idle, write_stall }
+        Patience { silent: header_deadline, head: header_deadline, idle, write_stall }
     }
 }

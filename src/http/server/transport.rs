@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         crowd: Arc<Crowd>,
         plain: bool,
     ) -> Self {
-        let tick = Seldom::new(tokio::time::sleep(patience.tick()));
+        let tick = Seldom::new(tokio::time::sleep(patience.first_tick()));
         Self {
             stream,
             vitals,

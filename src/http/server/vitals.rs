@@ -26,6 +26,8 @@ const LEAST_TAKEN: usize = 512;
 /// How long a connection may keep us waiting, by what for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
+    /// For the first byte.
+    pub(super) silent: Duration,
     /// For the rest of the headers.
     pub(super) head: Duration,
     /// For the next request.
@@ -37,7 +39,13 @@ pub(super) struct Patience {
 impl Patience {
     /// While connections are short, those that ask nothing are let go soon.
     pub(super) fn crowded(self) -> Self {
-        Self { head: self.head / 4, idle: self.idle.min(Duration::from_secs(1)), write_stall: self.write_stall }
+        Self { silent: self.first_tick(), head: self.head / 4, idle: self.idle.min(Duration::from_secs(1)), ..self }
+    }
+
+    /// When to look for the first time: whoever is silent until then waits behind others that would ask, if connections
+    /// are short.
+    pub(super) fn first_tick(self) -> Duration {
+        self.head.min(self.silent) / 16
     }
 
     /// How often to look: a deadline is kept to an eighth.
@@ -197,7 +205,8 @@ impl Vitals {
         let head_since = self.head_since.load(Ordering::Relaxed);
         if !asked {
             // Also a connection that never says anything: nobody connects in order to be silent.
-            return over(0, patience.head).then_some(Cut::SlowHead);
+            let limit = if head_since == 0 { patience.silent } else { patience.head };
+            return over(0, limit).then_some(Cut::SlowHead);
         }
         // On HTTP/2 bytes without a request are pings and the like, which must not look like a slow header.
         if head_since > 0 && !self.multiplexed.load(Ordering::Relaxed) && over(head_since - 1, patience.head) {
@@ -286,7 +295,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(8), idle: Duration::from_secs(60), write_stall: Duration::from_secs(8) };
+        Patience { silent: Duration::from_secs(8), head: Duration::from_secs(8), idle: Duration::from_secs(60), write_stall: Duration::from_secs(8) };
 
     #[test]
     fn a_silent_connection_has_as_long_as_the_headers() {
@@ -370,5 +379,9 @@ mod tests {
     fn a_crowd_shortens_the_wait_for_those_who_ask_nothing() {
         let crowded = PATIENCE.crowded();
         assert_eq!((crowded.head, crowded.idle), (Duration::from_secs(2), Duration::from_secs(1)));
+        let silent = Vitals::new();
+        assert_eq!((silent.verdict(499, 0, crowded), silent.verdict(500, 0, crowded)), (None, Some(Cut::SlowHead)));
+        silent.heard();
+        assert_eq!(silent.verdict(1_999, 0, crowded), None, "it has begun to ask");
     }
 }
