@@ -23,14 +23,34 @@ pub struct Process {
     id: u32,
 }
 
+/// Where a child runs.
+pub enum Cores {
+    /// Where its parent does.
+    Same,
+    One(usize),
+    /// Anywhere, whatever its parent keeps to.
+    All,
+}
+
+impl From<Option<usize>> for Cores {
+    fn from(core: Option<usize>) -> Self {
+        core.map_or(Self::Same, Self::One)
+    }
+}
+
 impl Process {
-    /// Starts a command; on a core of its own, where one is named.
-    pub fn start(program: &Path, arguments: &[&str], core: Option<usize>, output: Stdio) -> Result<Self, Failure> {
-        let mut command = match core {
-            Some(core) => {
+    /// Starts a command.
+    pub fn start(program: &Path, arguments: &[&str], cores: impl Into<Cores>, output: Stdio) -> Result<Self, Failure> {
+        let cores = match cores.into() {
+            Cores::Same => None,
+            Cores::One(core) => Some(core.to_string()),
+            Cores::All => Some(std::fs::read_to_string("/sys/devices/system/cpu/online")?.trim().to_owned()),
+        };
+        let mut command = match cores {
+            Some(cores) => {
                 // `taskset` becomes the program, so the id stays the child's.
                 let mut command = Command::new("taskset");
-                command.args(["-c", &core.to_string()]).arg(program);
+                command.args(["-c", &cores]).arg(program);
                 command
             }
             None => Command::new(program),
@@ -132,7 +152,7 @@ impl Server {
     }
 
     /// As [`Self::start`], on other policies and with the text of a settings file.
-    pub fn start_with(data: &Path, core: Option<usize>, policies: &Path, settings: &str) -> Result<Self, Failure> {
+    pub fn start_with(data: &Path, cores: impl Into<Cores>, policies: &Path, settings: &str) -> Result<Self, Failure> {
         let started = Stopwatch::start();
         let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("the temporary folder's name is not UTF-8");
         let (folder, policies, socket) = (&*text(data)?, &*text(policies)?, &*text(&data.join(SOCKET))?);
@@ -159,7 +179,7 @@ impl Server {
             any,
         ];
         let program = Path::new(env!("CARGO_BIN_EXE_cedargate"));
-        let mut process = Process::start(program, &arguments, core, Stdio::null())?;
+        let mut process = Process::start(program, &arguments, cores, Stdio::null())?;
         let file = data.join("addresses.json");
         loop {
             process.running()?;

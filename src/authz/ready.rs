@@ -71,6 +71,13 @@ impl ReadyEntities {
         self.places.iter().for_each(|place| place.store(None));
     }
 
+    /// Lets go of what was made for another bundle.
+    pub(super) fn keep_only(&self, generation: u64) {
+        let replaced =
+            |place: &&ArcSwapOption<Kept>| place.load().as_ref().is_some_and(|kept| kept.key.generation != generation);
+        self.places.iter().filter(replaced).for_each(|place| place.store(None));
+    }
+
     fn get(
         &self,
         key: Key,

@@ -121,6 +121,13 @@ impl Rows {
         self.places.iter().for_each(|place| place.store(None));
     }
 
+    /// Lets go of what no other bundle will ever find: memory alone, since no key of another generation fits.
+    pub(super) fn keep_only(&self, generation: u64) {
+        let replaced =
+            |place: &&ArcSwapOption<Row>| place.load().as_ref().is_some_and(|row| row.key.generation != generation);
+        self.places.iter().filter(replaced).for_each(|place| place.store(None));
+    }
+
     /// Keeps an outcome, unless policies erred over it.
     pub(super) fn put(&self, key: RowKey, evaluation: &Arc<Evaluation>) {
         if !evaluation.errors.is_empty() || evaluation.momentary {

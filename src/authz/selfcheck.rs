@@ -191,18 +191,32 @@ impl Authz {
         self.self_check.finding()
     }
 
+    /// Gives back the memory of what was kept for bundles that were replaced since this one.
+    fn forget_replaced(&self, generation: &mut u64) {
+        let serving = self.live.serving().generation;
+        if std::mem::replace(generation, serving) != serving {
+            self.rows.keep_only(serving);
+            self.ready.keep_only(serving);
+            // What was kept for the present one in its first moments goes with the rest: the price of not looking.
+            self.cache.clear();
+        }
+    }
+
     /// Checks sampled decisions until the decisions are gone. Takes a thread; call it once.
     pub fn check_samples(authz: &Weak<Self>) {
         let waiting =
             |authz: &Arc<Self>| authz.self_check.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(queue) = authz.upgrade().as_ref().and_then(waiting) else { return };
+        let mut generation = 0;
         loop {
             let sample = match queue.recv_timeout(NOTICE) {
-                Ok(sample) => sample,
-                Err(RecvTimeoutError::Timeout) if authz.strong_count() > 0 => continue,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+                Ok(sample) => Some(sample),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
             };
             let Some(authz) = authz.upgrade() else { return };
+            authz.forget_replaced(&mut generation);
+            let Some(sample) = sample else { continue };
             let work = Stopwatch::start();
             authz.check(&sample);
             drop((authz, sample));

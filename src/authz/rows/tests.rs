@@ -7,14 +7,15 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use super::{MOST_SETS, RowKey, Rows};
 use crate::authz::{Authz, AuthzConfig, View};
 use crate::clock::{HandClock, SeededRandom, Sources};
 use crate::directory::Directory;
 use crate::domain::{
     AccessMethods, AccountImage, AdministrationLevel, Asked, Change, Channel, EntityName, GroupImage, Image,
-    MemberChange, Number, OrganizationImage, Question, Revision, Subject, Timestamp, UserImage,
+    MemberChange, Number, OrganizationImage, Question, Reason, Revision, Subject, Timestamp, UserImage,
 };
-use crate::policy::{Bundle, Live, Source};
+use crate::policy::{Bundle, Evaluation, Live, Source};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
 
@@ -194,4 +195,36 @@ fn whoever_has_more_accounts_than_are_tried_shares_no_outcome_on_the_organizatio
         let sets = view.product_sets(on, view.snapshot.user("user10").unwrap(), u128::MAX);
         assert_eq!(sets.is_some(), shares, "{accounts} accounts");
     }
+}
+
+#[test]
+fn what_was_kept_for_a_replaced_bundle_is_let_go() {
+    let key = |generation, action| RowKey {
+        generation,
+        action,
+        organization: 1,
+        owner: 1,
+        roles: 0,
+        products: [0; MOST_SETS],
+        sets: 0,
+        traits: 0,
+        age: 0,
+    };
+    let evaluation = Arc::new(Evaluation {
+        reason: Reason::Role,
+        message: "a role".into(),
+        policies: Arc::new([]),
+        errors: Vec::new(),
+        until: None,
+        momentary: false,
+    });
+    let rows = Rows::new();
+    for action in 0..100 {
+        rows.put(key(1, action), &evaluation);
+        rows.put(key(2, action), &evaluation);
+    }
+    rows.keep_only(2);
+    assert!((0..100).all(|action| rows.get(&key(1, action)).is_none()));
+    assert!((0..100).filter(|action| rows.get(&key(2, *action)).is_some()).count() > 90);
+    assert_eq!(Arc::strong_count(&evaluation), 1 + rows.places.iter().filter(|place| place.load().is_some()).count());
 }

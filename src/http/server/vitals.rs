@@ -294,8 +294,12 @@ impl Talk {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { silent: Duration::from_secs(8), head: Duration::from_secs(8), idle: Duration::from_secs(60), write_stall: Duration::from_secs(8) };
+    const PATIENCE: Patience = Patience {
+        silent: Duration::from_secs(8),
+        head: Duration::from_secs(8),
+        idle: Duration::from_secs(60),
+        write_stall: Duration::from_secs(8),
+    };
 
     #[test]
     fn a_silent_connection_has_as_long_as_the_headers() {
