@@ -1,6 +1,6 @@
 //! The policy bundle: Cedar schema, policies, routes and tests, loaded whole, validated, immutable.
 //!
-//! The only room that names `cedar_policy`. It knows no store, no HTTP and no token: facts about people and
+//! The only room that names `cedar_policy` and its core. It knows no store, no HTTP and no token: facts about people and
 //! accounts come in as [`Facts`], an [`Evaluation`] goes out. A bundle is never changed; a new one takes its place.
 
 mod action;
@@ -34,14 +34,14 @@ pub use conditions::{Clause, Piece};
 pub use context::ContextFault;
 pub use declarations::{Catalogue, Named};
 pub use diagnostic::{Diagnostic, Excerpt};
-pub use engine::{Evaluation, PolicyFailure};
+pub use engine::Evaluation;
 pub use entities::{AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts};
 pub use explain::{Change, Considered, Explanation, Grant, GroupFacts, Outcome, Own, Seen, Side, State, Step};
 pub use format::formatted;
 pub use live::{Live, Serving};
 pub use load::Bundle;
 pub use path::{CanonicalPath, PathFault};
-pub use prepare::{Ready, Slice};
+pub use prepare::{PolicyFailure, Ready, Slice};
 pub use reads::Reads;
 pub use routes::{Matched, NoRoute, Target};
 pub use source::Source;

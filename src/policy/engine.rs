@@ -8,12 +8,11 @@ use std::sync::Arc;
 use cedar_policy::{Decision, Effect};
 
 use super::action::Action;
-use super::context::ContextFault;
-use super::entities::{Facts, FactsFault, ResourceFacts};
+use super::entities::{Facts, ResourceFacts};
 use super::index::{self, Answer};
 use super::load::Bundle;
 use super::policies::Loaded;
-use super::prepare::Slice;
+use super::prepare::{PolicyFailure, Slice};
 use crate::domain::{ContextValue, Reason, Timestamp};
 
 /// The most roles that a sentence names.
@@ -41,29 +40,6 @@ impl Evaluation {
     pub fn malformed(message: &str) -> Self {
         let (reason, message, policies) = (Reason::MalformedRequest, message.into(), Arc::new([]));
         Self { reason, message, policies, errors: Vec::new(), until: None, momentary: true }
-    }
-}
-
-/// Cedar could not even be asked. Never an answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyFailure {
-    /// The question's context has a wrong type.
-    #[error(transparent)]
-    Context(#[from] ContextFault),
-    /// A property of the question has another type than the schema declares. A deny.
-    #[error(transparent)]
-    Property(ContextFault),
-    /// The facts do not make entities or a request.
-    #[error("the facts could not be put to the policies: {0}")]
-    Facts(String),
-}
-
-impl From<FactsFault> for PolicyFailure {
-    fn from(fault: FactsFault) -> Self {
-        match fault {
-            FactsFault::Property(fault) => Self::Property(fault),
-            FactsFault::Ours(cause) => Self::Facts(cause),
-        }
     }
 }
 

@@ -14,10 +14,11 @@ use cedar_policy::{ActionConstraint, Authorizer, Effect, Entities, PolicySet, Re
 
 use super::action::Action;
 use super::conditions::{Clause, Condition, Piece};
-use super::engine::{Evaluation, PolicyFailure};
+use super::engine::Evaluation;
 use super::entities::{Asker, Facts, ResourceFacts};
 use super::load::Bundle;
 use super::policies::Loaded;
+use super::prepare::PolicyFailure;
 use crate::domain::{ContextValue, Reason};
 
 pub use own::{Change, Own, Side};

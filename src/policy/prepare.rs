@@ -17,15 +17,37 @@ use cedar_policy_core::evaluator::RestrictedEvaluator;
 use cedar_policy_core::extensions::Extensions;
 
 use super::action::Action;
-use super::context::{self, datetime_text};
-use super::engine::PolicyFailure;
-use super::entities::{self, AccountFacts, Asker, Facts, PrincipalFacts, ResourceFacts, account_uid};
+use super::context::{self, ContextFault, datetime_text};
+use super::entities::{self, AccountFacts, Asker, Facts, FactsFault, PrincipalFacts, ResourceFacts, account_uid};
 use super::index::{Asked, Key};
 use super::load::Bundle;
 use crate::domain::{ContextValue, Timestamp};
 
 /// The key of the context that holds the properties of the action.
 const ACTION: &str = "action";
+
+/// Cedar could not even be asked. Never an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyFailure {
+    /// The question's context has a wrong type.
+    #[error(transparent)]
+    Context(#[from] ContextFault),
+    /// A property of the question has another type than the schema declares. A deny.
+    #[error(transparent)]
+    Property(ContextFault),
+    /// The facts do not make entities or a request.
+    #[error("the facts could not be put to the policies: {0}")]
+    Facts(String),
+}
+
+impl From<FactsFault> for PolicyFailure {
+    fn from(fault: FactsFault) -> Self {
+        match fault {
+            FactsFault::Property(fault) => Self::Property(fault),
+            FactsFault::Ours(cause) => Self::Facts(cause),
+        }
+    }
+}
 
 /// An entity as Cedar takes it, with where the policies about it stand: made once by one bundle, for that bundle.
 #[derive(Clone, Debug)]

@@ -43,6 +43,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// Outside crates with a home; named anywhere else they are a leak.
 const HOMES: &[(&str, &[&str])] = &[
     ("cedar_policy", &["policy"]),
+    ("cedar_policy_core", &["policy"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),

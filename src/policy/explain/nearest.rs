@@ -7,8 +7,8 @@ use std::sync::Arc;
 use cedar_policy::{Authorizer, Decision};
 
 use super::super::conditions::{Clause, Piece};
-use super::super::engine::PolicyFailure;
 use super::super::entities::Facts;
+use super::super::prepare::PolicyFailure;
 use super::own::Own;
 use super::steps::{Step, assumption, change, effort, own_step, step};
 use super::{Asking, Considered, Grant, GroupFacts, Outcome, Seen, Side, State, World};
