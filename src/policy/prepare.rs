@@ -120,18 +120,17 @@ impl Bundle {
     /// # Errors
     /// The facts make no entity.
     pub fn ready_person(&self, person: &PrincipalFacts<'_>) -> Result<Ready, PolicyFailure> {
-        person.entity().map(|entity| self.ready(&entity)).map_err(PolicyFailure::Facts)
+        person.made().map(|entity| self.ready(entity)).map_err(PolicyFailure::Facts)
     }
 
     /// An account made ready.
     pub fn ready_account(&self, account: &AccountFacts<'_>) -> Ready {
-        self.ready(&account.entity())
+        self.ready(account.made())
     }
 
-    fn ready(&self, entity: &Entity) -> Ready {
-        let entity: &ast::Entity = entity.as_ref();
+    fn ready(&self, entity: ast::Entity) -> Ready {
         let keys = self.index.keys(entity.uid(), entity.ancestors()).into();
-        Ready { uid: Arc::new(entity.uid().clone()), entity: Arc::new(entity.clone()), keys }
+        Ready { uid: Arc::new(entity.uid().clone()), entity: Arc::new(entity), keys }
     }
 
     /// Everything that Cedar is asked with, from what was made before.
