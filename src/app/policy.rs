@@ -76,10 +76,13 @@ pub fn describe(trial: &Trial) -> String {
 /// A bundle that was loaded, or why not, with the fingerprint that its files had before.
 type Loaded = (String, Result<Arc<Bundle>, StartError>);
 
+/// What to load, and whom to tell.
+type Job = (Source, oneshot::Sender<Loaded>);
+
 /// Loads bundles, all on one thread that stays. An allocator gives each thread memory of its own, and what a load takes
 /// for its time would stay with every thread that ever made one.
 #[derive(Default)]
-struct Loader(Mutex<Option<mpsc::Sender<(Source, oneshot::Sender<Loaded>)>>>);
+struct Loader(Mutex<Option<mpsc::Sender<Job>>>);
 
 impl Loader {
     /// `None` where loading broke off.
@@ -90,7 +93,7 @@ impl Loader {
     }
 
     /// To the thread; it is made when first needed, and anew after one that broke off.
-    fn hand_over(&self, job: (Source, oneshot::Sender<Loaded>)) -> Option<()> {
+    fn hand_over(&self, job: Job) -> Option<()> {
         let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let job = match &*thread {
             None => job,
@@ -99,7 +102,7 @@ impl Loader {
                 Err(mpsc::SendError(job)) => job,
             },
         };
-        let (jobs, waiting) = mpsc::channel::<(Source, oneshot::Sender<Loaded>)>();
+        let (jobs, waiting) = mpsc::channel::<Job>();
         let work = move || {
             for (source, tell) in waiting {
                 let _gone = tell.send((source.fingerprint(), load_and_try(&source)));
