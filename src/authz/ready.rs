@@ -2,23 +2,18 @@
 //!
 //! A key names what an entity is made of as the cache of decisions does (see [`super::cache`]): the bundle's place in
 //! the order of swaps, who or what it is, and the newest revision that touched it. A change moves the stamp, so that an
-//! entity of before is not found any more. The table is of fixed size, [`WAYS`] places for each key.
+//! entity of before is not found any more. The table is of fixed size.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use arc_swap::ArcSwapOption;
-use hashbrown::DefaultHashBuilder;
 
 use super::View;
 use super::cache::{ResourceKey, Stamped};
 use super::facts::Known;
+use super::table::Table;
 use crate::policy::{AccountFacts, Bundle, PolicyFailure, PrincipalFacts, Ready, ResourceFacts};
 
-/// Places in the table, a power of two: at a few kilobytes each, about 15 MiB when full.
-const PLACES: usize = 1 << 12;
-/// Places that a key may have.
-const WAYS: usize = 4;
+/// Sets of places, a power of two: 4,096 entities at a few kilobytes each, about 15 MiB when full.
+const SETS: usize = 1 << 10;
 
 /// Everything that an entity is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +39,7 @@ struct Kept {
 }
 
 /// The table.
-pub(super) struct ReadyEntities {
-    hasher: DefaultHashBuilder,
-    places: Box<[ArcSwapOption<Kept>]>,
-}
+pub(super) struct ReadyEntities(Table<Kept>);
 
 /// An entity of the table, or one made for this question alone.
 pub(super) struct Lent(Arc<Kept>);
@@ -62,20 +54,17 @@ impl std::ops::Deref for Lent {
 
 impl ReadyEntities {
     pub(super) fn new() -> Self {
-        let places = (0..PLACES).map(|_| ArcSwapOption::empty()).collect();
-        Self { hasher: DefaultHashBuilder::default(), places }
+        Self(Table::new(SETS))
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        self.places.iter().for_each(|place| place.store(None));
+        self.0.retain(|_| false);
     }
 
     /// Lets go of what was made for another bundle.
     pub(super) fn keep_only(&self, generation: u64) {
-        let replaced =
-            |place: &&ArcSwapOption<Kept>| place.load().as_ref().is_some_and(|kept| kept.key.generation != generation);
-        self.places.iter().filter(replaced).for_each(|place| place.store(None));
+        self.0.retain(|kept| kept.key.generation == generation);
     }
 
     fn get(
@@ -84,18 +73,14 @@ impl ReadyEntities {
         keep: bool,
         make: impl FnOnce() -> Result<Ready, PolicyFailure>,
     ) -> Result<Lent, PolicyFailure> {
-        let hash = self.hasher.hash_one(key);
-        #[expect(clippy::cast_possible_truncation, reason = "some bits choose the place")]
-        let (first, any) = ((hash as usize % PLACES) & !(WAYS - 1), (hash >> 32) as usize % WAYS);
-        let own = self.places.get(first..first + WAYS).unwrap_or_default();
-        let found = own.iter().find_map(|place| place.load().as_ref().filter(|kept| kept.key == key).map(Arc::clone));
-        if let Some(kept) = found {
+        let spot = self.0.spot(key);
+        if let Some(kept) = self.0.find(spot, |kept| (kept.key == key).then(|| Arc::clone(kept))) {
             return Ok(Lent(kept));
         }
         let kept = Arc::new(Kept { key, ready: make()? });
-        let free = own.iter().position(|place| place.load().is_none());
-        if let Some(place) = own.get(free.unwrap_or(any)).filter(|_| keep) {
-            place.store(Some(Arc::clone(&kept)));
+        if keep {
+            let is_stale = |other: &Kept| other.key.generation != key.generation;
+            self.0.put(spot, Arc::clone(&kept), |other| other.key == key, is_stale);
         }
         Ok(Lent(kept))
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{DECISION_NAMES, TIMING, decision_headers, decision_words, verdict_name, write_timing};
-use super::answers::{Kept, LONGEST_ANSWER, Place, basis};
+use super::answers::{Kept, LONGEST_ANSWER, Place, ROOM, basis};
 use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
@@ -114,7 +114,7 @@ struct ResourceAnswer<'a> {
 }
 
 /// An answer that was given, up to its id.
-type Text = Kept<()>;
+type Text = Kept<(), ROOM>;
 
 /// What a batch gives to questions that do not say it themselves.
 #[derive(Default)]

@@ -269,7 +269,10 @@ impl Writer {
             if pages < many {
                 return Ok(());
             }
-            self.connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            self.connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            // Most pages of this connection's cache are those just moved, which mostly nobody writes again: what is needed
+            // is read anew from the system's, and memory does not grow up to the cache's bound with every ledger.
+            statement(&self.connection, "PRAGMA shrink_memory")
         });
         match moved.map_err(Fault::from) {
             // A full disk does not hurt the log; the next group tries again.
