@@ -79,7 +79,10 @@ type Loaded = (String, Result<Arc<Bundle>, StartError>);
 /// Loads bundles, all on one thread that stays. An allocator gives each thread memory of its own, and what a load takes
 /// for its time would stay with every thread that ever made one.
 #[derive(Default)]
-struct Loader(Mutex<Option<mpsc::Sender<(Source, oneshot::Sender<Loaded>)>>>);
+struct Loader(Mutex<Option<mpsc::Sender<Job>>>);
+
+/// What to load, and whom to tell.
+type Job = (Source, oneshot::Sender<Loaded>);
 
 impl Loader {
     /// `None` where loading broke off.
@@ -90,7 +93,7 @@ impl Loader {
     }
 
     /// To the thread; it is made when first needed, and anew after one that broke off.
-    fn hand_over(&self, job: (Source, oneshot::Sender<Loaded>)) -> Option<()> {
+    fn hand_over(&self, job: Job) -> Option<()> {
         let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let job = match &*thread {
             None => job,
