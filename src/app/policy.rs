@@ -76,13 +76,13 @@ pub fn describe(trial: &Trial) -> String {
 /// A bundle that was loaded, or why not, with the fingerprint that its files had before.
 type Loaded = (String, Result<Arc<Bundle>, StartError>);
 
-/// What to load, and whom to tell.
-type Job = (Source, oneshot::Sender<Loaded>);
-
 /// Loads bundles, all on one thread that stays. An allocator gives each thread memory of its own, and what a load takes
 /// for its time would stay with every thread that ever made one.
 #[derive(Default)]
 struct Loader(Mutex<Option<mpsc::Sender<Job>>>);
+
+/// What to load, and whom to tell.
+type Job = (Source, oneshot::Sender<Loaded>);
 
 impl Loader {
     /// `None` where loading broke off.
@@ -102,7 +102,7 @@ impl Loader {
                 Err(mpsc::SendError(job)) => job,
             },
         };
-        let (jobs, waiting) = mpsc::channel::<Job>();
+        let (jobs, waiting) = mpsc::channel::<(Source, oneshot::Sender<Loaded>)>();
         let work = move || {
             for (source, tell) in waiting {
                 let _gone = tell.send((source.fingerprint(), load_and_try(&source)));
