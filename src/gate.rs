@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::authz::{Authz, Failure, PersonName};
 use crate::domain::{Decision, Question, Reason, Revision, Subject};
-use crate::http::{Handling, Method, Peer, Refusal, Reply, Request, Response, Router, here};
+use crate::http::{Handling, HeadHandler, Method, Peer, Refusal, Reply, Request, Response, Router, here};
 use crate::telemetry::{Laps, Stage};
 use crate::token::Proof;
 use answer::{Judged, verdict_name};
@@ -61,6 +61,7 @@ impl Gate {
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route(Method::POST, "/v1/authorize", self.authorize())
+            .alike(Method::POST, "/v1/authorize", self.authorize_alike())
             .route(Method::POST, "/v1/authorize/batch", self.handler(authorize_batch))
             .any("/forward-auth", self.handler(forward_auth))
             .refusals("/forward-auth", Arc::new(forward_auth::refuse))
@@ -94,6 +95,11 @@ impl Gate {
                 Reply::Later(Box::pin(async move { native::authorize(&gate, &request, laps.as_ref()).await }))
             }
         })
+    }
+
+    fn authorize_alike(self: &Arc<Self>) -> HeadHandler {
+        let gate = Arc::clone(self);
+        Arc::new(move |request| native::alike(&gate, request))
     }
 
     fn handler<F>(self: &Arc<Self>, dialect: fn(Arc<Self>, Request) -> F) -> Handling

@@ -7,6 +7,7 @@ mod body;
 pub mod client;
 pub mod operations;
 mod peer;
+pub mod plain;
 pub mod router;
 pub mod server;
 
@@ -58,6 +59,13 @@ impl Reply {
 
 /// A handler whose answer is usually there at once: no future is made for it then.
 pub type PromptHandler = Arc<dyn Fn(Request) -> Reply + Send + Sync>;
+
+/// Answers a body at once where it can, and says whether it did. What it wrote then is the answer, whose status is 200.
+pub type AlikeHandler = Arc<dyn Fn(&[u8], &mut plain::Plain<'_>) -> bool + Send + Sync>;
+
+/// What answers every request of one connection with the same head as this one, whose body does not matter; `None` where
+/// each has to be looked at.
+pub type HeadHandler = Arc<dyn Fn(&Request) -> Option<AlikeHandler> + Send + Sync>;
 
 /// A handler that reads the body piece by piece; [`Request::body`] is empty.
 pub type StreamHandler = Arc<dyn Fn(Request, BodyReader) -> Answer + Send + Sync>;

@@ -1,4 +1,5 @@
-// SCIMMY on express with people in a Map: what its own documentation shows, and nothing slower.
+// SCIMMY on express with people in a Map: what its own documentation shows, and nothing slower. Filters are the handler's
+// to apply, with the library's own matching.
 import express from "express";
 import SCIMMY from "scimmy";
 import SCIMMYRouters from "scimmy-routers";
@@ -12,7 +13,8 @@ SCIMMY.Resources.declare(SCIMMY.Resources.User, {
       if (!people.has(resource.id)) throw new SCIMMY.Types.Error(404, null, "no such user");
       return people.get(resource.id);
     }
-    return [...people.values()];
+    const everybody = [...people.values()];
+    return resource.filter ? resource.filter.match(everybody) : everybody;
   },
   ingress: (resource, instance) => {
     const id = resource.id ?? String(next++);

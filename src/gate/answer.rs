@@ -145,15 +145,21 @@ pub fn body_of(status: StatusCode) -> &'static str {
     }
 }
 
-/// Verdict, reason and id, as every answer to one question of a service carries them.
-pub fn decision_headers(headers: &mut HeaderMap, reason: Reason, id: &str) {
-    // Read when this is compiled, and not each time.
-    const NAMES: [HeaderName; 3] =
-        [HeaderName::from_static(DECISION), HeaderName::from_static(REASON), HeaderName::from_static(DECISION_ID)];
-    let [decision_name, reason_name, id_name] = NAMES;
+/// What every answer to one question of a service carries: the names of verdict, reason and id.
+pub static DECISION_NAMES: [HeaderName; 3] =
+    [HeaderName::from_static(DECISION), HeaderName::from_static(REASON), HeaderName::from_static(DECISION_ID)];
+
+/// Their values, but for the id.
+pub const fn decision_words(reason: Reason) -> [&'static str; 2] {
     let verdict = if reason.permits() { Verdict::Permit } else { Verdict::Deny };
-    headers.insert(decision_name, HeaderValue::from_static(verdict_name(verdict)));
-    headers.insert(reason_name, HeaderValue::from_static(reason.code()));
+    [verdict_name(verdict), reason.code()]
+}
+
+/// All three in an answer.
+pub fn decision_headers(headers: &mut HeaderMap, reason: Reason, id: &str) {
+    let ([decision_name, reason_name, id_name], [verdict, code]) = (&DECISION_NAMES, decision_words(reason));
+    headers.insert(decision_name, HeaderValue::from_static(verdict));
+    headers.insert(reason_name, HeaderValue::from_static(code));
     if let Ok(mut id) = HeaderValue::from_str(id) {
         // New each time: a place in the table of HTTP/2's headers would be of no use (RFC 7541 section 6.2.3).
         id.set_sensitive(true);

@@ -13,14 +13,16 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::answer::{TIMING, decision_headers, verdict_name, write_timing};
+use super::answer::{DECISION_NAMES, TIMING, decision_headers, decision_words, verdict_name, write_timing};
 use super::answers::{Kept, LONGEST_ANSWER, Place, basis};
 use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
 use crate::authz::{Basis, DecisionId};
 use crate::domain::{Asked, Channel, ContextValue, Decision, EntityName, Question, Reason, Revision, Subject};
-use crate::http::{Refusal, Request, Response, StatusCode, respond};
+use crate::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use crate::http::plain::Plain;
+use crate::http::{AlikeHandler, Refusal, Request, Response, StatusCode, respond};
 use crate::telemetry::{Laps, Stage};
 
 pub(super) use batch::pause;
@@ -30,6 +32,8 @@ pub use batch::{LARGEST_BATCH, authorize_batch};
 const USUAL_ANSWER: usize = 640;
 /// Room for a decision's id and the end of an answer, in bytes.
 const ID: usize = 40;
+/// The end of an answer, behind its decision's id.
+const END: &[u8] = b"\"}";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -119,28 +123,74 @@ struct Defaults<'a> {
     context: Option<&'a Members>,
 }
 
+impl Defaults<'_> {
+    /// What the gateway's settings give.
+    const fn of(channel: Channel) -> Self {
+        Self { subject: None, channel: Some(channel.name()), context: None }
+    }
+}
+
 /// The answer that was given to this very question on this very state of the world; `Err` where there is none, with
 /// what measures the question from now on.
 pub fn again(gate: &Gate, request: &Request) -> Result<Response, Option<Laps>> {
     let Ok(manner) = gate.admit(Dialect::Native, request) else { return Err(None) };
     let laps = measure(gate, manner, request);
-    let place = gate.answers.place(&request.body, manner.channel);
-    let kept = place.and_then(|place| gate.answers.find(&place));
-    let Some(kept) = kept else {
-        lap(laps.as_ref(), Stage::Cache);
-        return Err(laps);
-    };
-    let view = gate.authz.view().timed(laps.as_ref()).of_one_moment();
-    let repeats = kept.holds(&view) && view.repeat(&kept.basis);
-    lap(laps.as_ref(), Stage::Cache);
-    let id = view.decision_id();
-    drop(view);
-    if !repeats {
-        return Err(laps);
-    }
+    let Some((kept, id)) = kept(gate, &request.body, manner.channel, laps.as_ref()) else { return Err(laps) };
     let mut text = Vec::with_capacity(kept.text().len() + ID);
     text.extend_from_slice(kept.text());
     Ok(respond_with(gate, kept.basis.reason(), &id, text, laps.as_ref()))
+}
+
+/// What was answered to this very question, where it holds, with the id of a new decision.
+fn kept(gate: &Gate, body: &[u8], channel: Channel, laps: Option<&Laps>) -> Option<(Arc<Text>, DecisionId)> {
+    let place = gate.answers.place(body, channel);
+    let kept = place.and_then(|place| gate.answers.find(&place));
+    let repeated = kept.and_then(|kept| {
+        let view = gate.authz.view().timed(laps).of_one_moment();
+        let repeats = kept.holds(&view) && view.repeat(&kept.basis);
+        repeats.then(|| (kept, view.decision_id()))
+    });
+    lap(laps, Stage::Cache);
+    repeated
+}
+
+/// What answers the questions of a gateway that says the same about itself each time, by their bodies: those that need
+/// neither a wait nor a refusal. `None` for one that must be looked at each time.
+pub fn alike(gate: &Arc<Gate>, request: &Request) -> Option<AlikeHandler> {
+    let manner = gate.admit(Dialect::Native, request).ok()?;
+    if request.headers.contains_key(&TIMING) {
+        return None;
+    }
+    let (gate, channel) = (Arc::clone(gate), manner.channel);
+    Some(Arc::new(move |body, plain| {
+        let laps = gate.authz.sample();
+        let given = match kept(&gate, body, channel, laps.as_ref()) {
+            Some((kept, id)) => {
+                write_plain(plain, kept.basis.reason(), &id, kept.text());
+                true
+            }
+            None => at_once(&gate, body, channel, laps.as_ref())
+                .map(|(decision, text)| write_plain(plain, decision.reason, &gate.authz.decision_id(), &text))
+                .is_some(),
+        };
+        if let (Some(laps), true) = (laps, given) {
+            laps.lap(Stage::Write);
+            gate.authz.measured(&laps);
+        }
+        given
+    }))
+}
+
+fn write_plain(plain: &mut Plain<'_>, reason: Reason, id: &str, text: &[u8]) {
+    let ([decision_name, reason_name, id_name], [verdict, code]) = (&DECISION_NAMES, decision_words(reason));
+    let headers = [
+        (&CONTENT_TYPE, "application/json"),
+        (&CACHE_CONTROL, "no-store"),
+        (decision_name, verdict),
+        (reason_name, code),
+        (id_name, id),
+    ];
+    plain.write(StatusCode::OK, headers.map(|(name, value)| (name, value.as_bytes())), &[text, id.as_bytes(), END]);
 }
 
 /// What measures a question: a gateway may ask for its times, else one now and then is measured.
@@ -168,23 +218,51 @@ pub async fn authorize(gate: &Gate, request: &Request, laps: Option<&Laps>) -> R
 
 async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<Response, Refusal> {
     let manner = gate.admit(Dialect::Native, request)?;
-    let place = gate.answers.place(&request.body, manner.channel);
-    let before = place.and_then(|place| gate.answers.find(&place));
-    lap(laps, Stage::Cache);
     let body: QuestionBody<'_> = parse(&request.body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
-    let defaults = Defaults { channel: Some(manner.channel.name()), ..Defaults::default() };
-    let question = question(&body, &defaults, &context)?;
+    let question = question(&body, &Defaults::of(manner.channel), &context)?;
     lap(laps, Stage::Parse);
     let doubts = gate.authz.doubts();
     let decided = gate.decide(&question, &request.peer, laps).await;
     let (decision, proof) = decided.map_err(|failure| refuse(&failure))?;
-    let text = before_id(&decision)?;
-    if let (Some(place), Some(basis)) = (place, basis(&question, &decision, doubts, proof)) {
-        keep(gate, &place, before.as_deref(), &decision, basis, &text);
-    }
+    let basis = basis(&question, &decision, doubts, proof);
+    let text = write_and_keep(gate, &request.body, manner.channel, &decision, basis)?;
     Ok(respond_with(gate, decision.reason, &gate.authz.decision_id(), text, laps))
+}
+
+/// The decision on a question that names somebody, with the answer up to its id; `None` where there is something to wait
+/// for, or to refuse.
+fn at_once(gate: &Gate, body: &[u8], channel: Channel, laps: Option<&Laps>) -> Option<(Decision, Vec<u8>)> {
+    let read: QuestionBody<'_> = parse(body).ok()?;
+    let own = members(read.context).ok()?;
+    let context = context(own.as_ref(), None);
+    let question = question(&read, &Defaults::of(channel), &context).ok()?;
+    let waits = question.least_revision.is_some() || !matches!(question.subject, Subject::User(_) | Subject::Id(_));
+    if waits {
+        return None;
+    }
+    lap(laps, Stage::Parse);
+    let doubts = gate.authz.doubts();
+    let decision = gate.authz.view().timed(laps).decide(&question).ok()?;
+    let basis = basis(&question, &decision, doubts, None);
+    let text = write_and_keep(gate, body, channel, &decision, basis).ok()?;
+    Some((decision, text))
+}
+
+/// The answer up to its id, kept for whoever asks the same.
+fn write_and_keep(
+    gate: &Gate,
+    body: &[u8],
+    channel: Channel,
+    decision: &Decision,
+    basis: Option<Basis>,
+) -> Result<Vec<u8>, Refusal> {
+    let text = before_id(decision)?;
+    if let (Some(place), Some(basis)) = (gate.answers.place(body, channel), basis) {
+        keep(gate, &place, gate.answers.find(&place).as_deref(), decision, basis, &text);
+    }
+    Ok(text)
 }
 
 fn respond_with(gate: &Gate, reason: Reason, id: &DecisionId, mut text: Vec<u8>, laps: Option<&Laps>) -> Response {
@@ -323,7 +401,7 @@ fn before_id(decision: &Decision) -> Result<Vec<u8>, Refusal> {
 /// Ends the text of [`before_id`].
 fn write_id(text: &mut Vec<u8>, id: &str) {
     text.extend_from_slice(id.as_bytes());
-    text.extend_from_slice(b"\"}");
+    text.extend_from_slice(END);
 }
 
 fn display<S: Serializer>(value: &Revision, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,7 +14,8 @@ use std::sync::Arc;
 pub use table::{Found, Miss, RouteTable};
 
 use super::{
-    Answer, BodyReader, Handler, Method, NowHandler, PromptHandler, Refusal, Reply, Request, Response, StreamHandler,
+    Answer, BodyReader, Handler, HeadHandler, Method, NowHandler, PromptHandler, Refusal, Reply, Request, Response,
+    StreamHandler,
 };
 
 /// How a route is answered.
@@ -114,6 +115,7 @@ pub struct Router {
     pub(super) registrations: Vec<Registration>,
     pub(super) renderers: Vec<(&'static str, Renderer)>,
     pub(super) folded: Vec<&'static str>,
+    pub(super) alike: Vec<(Method, &'static str, HeadHandler)>,
 }
 
 #[derive(Clone)]
@@ -172,12 +174,21 @@ impl Router {
         self
     }
 
+    /// Answers requests to an exact path that have the same head as one before, by their bodies alone and without the
+    /// library, where the handler can; the path's route answers all others.
+    #[must_use]
+    pub fn alike(mut self, method: Method, path: &'static str, handler: HeadHandler) -> Self {
+        self.alike.push((method, path, handler));
+        self
+    }
+
     /// All routes of both.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.registrations.extend(other.registrations);
         self.renderers.extend(other.renderers);
         self.folded.extend(other.folded);
+        self.alike.extend(other.alike);
         self
     }
 

@@ -5,7 +5,9 @@
 //! Binding and serving are separate, so that nothing is answered before everything is known to be good.
 
 mod admission;
+mod alike;
 mod certificate;
+mod heads;
 mod limits;
 mod receive;
 mod seldom;
@@ -41,6 +43,7 @@ use super::{Peer, PeerProcess, RouteTable};
 use crate::clock::Sources;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::metrics::Cut;
+use alike::{Alike, Learning};
 use receive::Tally;
 use seldom::Seldom;
 use service::{Connection, Listener};
@@ -224,7 +227,14 @@ async fn converse<S>(
     let guarded =
         Guarded::new(stream, Arc::clone(&vitals), patience, Arc::clone(&metrics), Arc::clone(&shared.crowd), plain);
     let bodies = Tally::default();
-    let connection = |peer| Connection { listener: Arc::clone(&shared.listener), vitals, peer, bodies, _alive: alive };
+    let connection = |peer| Connection {
+        listener: Arc::clone(&shared.listener),
+        vitals,
+        peer,
+        bodies,
+        learning: Learning::default(),
+        _alive: alive,
+    };
     match &shared.tls {
         None => talk(guarded, connection(Arc::new(peer)), &shared, &mut phases).await,
         // On the heap: a connection without TLS need not be as large as one with it.
@@ -279,8 +289,8 @@ where
             () = certificate_ends => {}
         }
     });
+    let stream = Alike::new(Watched::new(stream, vitals), Arc::clone(&connection));
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
-    let stream = Watched::new(stream, vitals);
     let streams = Streams::default();
     let builder = builder(&shared.listener.limits, streams.clone());
     let conversation = builder.serve_connection(TokioIo::new(stream), service);

@@ -5,7 +5,7 @@ use hyper::header::{ALLOW, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use super::{Endpoint, Handling, Registration, Renderer, Router, RouterError};
-use crate::http::{Method, Refusal, Response};
+use crate::http::{HeadHandler, Method, Refusal, Response};
 
 /// The routes of one listener. Never changes.
 pub struct RouteTable {
@@ -17,6 +17,7 @@ pub struct RouteTable {
     prefixes: Vec<Node>,
     /// The longest first.
     renderers: Vec<(&'static str, Renderer)>,
+    alike: Vec<(Method, &'static str, HeadHandler)>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -55,7 +56,7 @@ enum Segment {
 impl RouteTable {
     pub(super) fn build(router: Router) -> Result<Self, RouterError> {
         let endpoints = router.endpoints();
-        let Router { registrations, mut renderers, folded } = router;
+        let Router { registrations, mut renderers, folded, alike } = router;
         let (mut templates, mut prefixes): (Vec<Node>, Vec<Node>) = (Vec::new(), Vec::new());
         for registration in registrations {
             let nodes = if registration.is_prefix { &mut prefixes } else { &mut templates };
@@ -74,7 +75,7 @@ impl RouteTable {
             .filter(|(_, node)| node.parameter_count() == 0)
             .map(|(index, node)| (node.template, index))
             .collect();
-        Ok(Self { exact, templates, prefixes, renderers, endpoints })
+        Ok(Self { exact, templates, prefixes, renderers, alike, endpoints })
     }
 
     /// The route for a method and a path, the path as sent and without its query.
@@ -92,6 +93,17 @@ impl RouteTable {
             return node.select(method, Vec::new());
         }
         Err(Refusal::not_found("there is no such endpoint; look at the path").into())
+    }
+
+    /// What says how requests like this one may be answered.
+    pub fn alike(&self, method: &Method, path: &str) -> Option<&HeadHandler> {
+        let found = self.alike.iter().find(|(of, on, _)| of == method && *on == path);
+        found.map(|(.., handler)| handler)
+    }
+
+    /// Whether any requests may be answered by their likeness.
+    pub fn has_alike(&self) -> bool {
+        !self.alike.is_empty()
     }
 
     /// Renders a refusal as the routes on this path want it.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::admission::Admission;
+use super::alike::Learning;
 use super::limits::Limits;
 use super::receive::{self, Held, Tally};
 use super::vitals::Vitals;
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     pub(super) peer: Arc<Peer>,
     /// Bodies on their way, of this connection.
     pub(super) bodies: Tally,
+    /// What requests like those that came may be answered by.
+    pub(super) learning: Learning,
     /// Tells the drain that this connection, or a handler of it, is not done.
     pub(super) _alive: mpsc::Sender<()>,
 }
@@ -63,11 +66,15 @@ impl Connection {
         Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
     }
 
+    /// Whether the client is still who it was when it connected.
+    pub(super) fn is_known(&self) -> bool {
+        self.certificate_lasts().is_none_or(|lasts| !lasts.is_zero())
+    }
+
     fn known(&self) -> Result<(), Refusal> {
-        let ended = self.certificate_lasts().is_some_and(|lasts| lasts.is_zero());
         let refusal =
             || Refusal::unauthenticated("the client certificate is no longer valid; connect again with a new one");
-        if ended { Err(refusal()) } else { Ok(()) }
+        if self.is_known() { Ok(()) } else { Err(refusal()) }
     }
 }
 
@@ -85,8 +92,13 @@ impl Ids {
         Self { clock: Arc::clone(&sources.clock), next: AtomicU64::new(u64::from_le_bytes(start)) }
     }
 
+    /// Milliseconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        self.clock.now().0
+    }
+
     pub(super) fn next(&self) -> String {
-        let milliseconds = u64::try_from(self.clock.now().0).unwrap_or(0);
+        let milliseconds = u64::try_from(self.now()).unwrap_or(0);
         // An odd multiplier is a bijection on 64 bits: ids stay apart, and neighbours do not look alike.
         let count = self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut tail = [0_u8; 10];
@@ -249,7 +261,11 @@ async fn handle(connection: &Arc<Connection>, parts: &mut Parts, body: &mut Opti
             return done(answered.map_err(|_| failed(metrics, template)));
         }
         (Handling::Here(handler), Some((slot, bytes))) => {
-            match catch_unwind(AssertUnwindSafe(|| handler(request(bytes)))) {
+            let request = request(bytes);
+            if let Some(alike) = listener.table.alike(&request.method, &request.path) {
+                connection.learning.learn(|| alike(&request));
+            }
+            match catch_unwind(AssertUnwindSafe(|| handler(request))) {
                 Ok(Reply::Now(response)) => return done(Ok(response)),
                 Ok(Reply::Later(answer)) => Box::pin(here(slot, answer, template)),
                 Err(_) => return done(Err(failed(metrics, template))),
@@ -296,11 +312,16 @@ async fn complete(connection: &Arc<Connection>, body: &mut Option<Incoming>) -> 
         None => (Bytes::new(), None),
     };
     if !connection.listener.admission.admits() {
-        let message = "requests wait too long for a processor here; try again soon, or ask another node";
-        return Err((Refusal::unavailable("overloaded", message), false));
+        return Err((overloaded(), false));
     }
     let slot = Slot::take(connection, held).map_err(|refusal| (refusal, false))?;
     Ok((slot, bytes))
+}
+
+/// See [`super::admission`].
+pub(super) fn overloaded() -> Refusal {
+    let message = "requests wait too long for a processor here; try again soon, or ask another node";
+    Refusal::unavailable("overloaded", message)
 }
 
 /// Waits for an answer on the connection's own task. One that is there at its first turn costs no timer.

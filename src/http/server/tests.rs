@@ -1,5 +1,6 @@
 //! Real sockets on port 0. Limits are short, so that what must end ends soon; nothing sleeps to be in time.
 
+mod alike;
 mod bodies;
 mod peer;
 mod target;

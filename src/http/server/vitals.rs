@@ -60,6 +60,8 @@ impl Patience {
 pub(super) struct Vitals {
     opened: Stopwatch,
     requests: AtomicU32,
+    /// Counts requests that were answered to the last byte.
+    ended: AtomicU32,
     asked: AtomicBool,
     multiplexed: AtomicBool,
     idle_since: AtomicU64,
@@ -85,6 +87,7 @@ impl Vitals {
         Self {
             opened: Stopwatch::start(),
             requests: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
             asked: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
@@ -119,6 +122,12 @@ impl Vitals {
     pub(super) fn end_at(&self, moment: u64) {
         self.idle_since.store(moment, Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether no request is under way, and so many have been answered.
+    pub(super) fn all_ended(&self, begun: u32) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0 && self.ended.load(Ordering::Relaxed) == begun
     }
 
     /// The moment of so long after the watch's start.
