@@ -73,6 +73,24 @@ pub(super) fn work(transaction: &Transaction) -> usize {
     each.fold(0, usize::saturating_add)
 }
 
+/// Most steps and members, and most searchable values, of a light transaction.
+const LIGHT: usize = 16;
+const LIGHT_VALUES: usize = 128;
+
+/// Whether a transaction is done in a moment, whatever there is: nothing in it ends memberships or events by the thousand.
+pub(super) fn is_light(transaction: &Transaction) -> bool {
+    let mut values = 0_usize;
+    let each = transaction.steps.iter().all(|step| match step {
+        Step::Create { content, .. } | Step::Replace { content, .. } => {
+            values = values.saturating_add(content.index.len());
+            !content.deleted
+        }
+        Step::Members { .. } | Step::Event(_) | Step::Note { .. } => true,
+        Step::Remove { .. } | Step::ForgetEvents(_) => false,
+    });
+    each && values <= LIGHT_VALUES && work(transaction) <= LIGHT
+}
+
 /// Refuses a query that no store may run.
 pub(super) fn query(query: &Query) -> Result<(), StoreError> {
     let mut terms = 0;
