@@ -5,6 +5,7 @@
 //! they must not depend on a file; everything else that can be said is a policy. No lock, no await, no I/O between
 //! question and answer. Knows no HTTP, no wire format and no Cedar.
 
+mod basis;
 mod cache;
 mod classes;
 pub mod coverage;
@@ -18,6 +19,7 @@ mod ready;
 mod rows;
 mod search;
 mod selfcheck;
+pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod trial;
@@ -40,6 +42,7 @@ use ready::ReadyEntities;
 use rows::{Lenses, Rows};
 
 pub use crate::policy::{Considered, Explanation, Grant, Outcome, Seen, State, Step};
+pub use basis::Basis;
 pub use explain::Explained;
 pub use search::{Found, Page};
 
@@ -95,59 +98,6 @@ pub struct Schemes {
     pub bearer: bool,
     /// Passwords of people (HTTP Basic).
     pub basic: bool,
-}
-
-/// What a decision rests on beside its question, and what it says: enough to know when it may be given again.
-#[derive(Clone, Debug)]
-pub struct Basis {
-    revision: Revision,
-    bundle: Arc<str>,
-    at: Timestamp,
-    until: Option<Timestamp>,
-    reason: Reason,
-    /// How often the caches had been dropped.
-    doubts: u64,
-    /// The token that said who asks.
-    proof: Option<Proof>,
-}
-
-impl Basis {
-    /// Of a decision; `doubts` are those from before it was made ([`Authz::doubts`]).
-    pub fn of(decision: &Decision, doubts: u64) -> Self {
-        let Decision { revision, at, until, reason, .. } = *decision;
-        Self { revision, bundle: Arc::clone(&decision.bundle), at, until, reason, doubts, proof: None }
-    }
-
-    /// The same, for no longer than this token holds ([`View::proving`]).
-    #[must_use]
-    pub fn proved_by(self, proof: Proof) -> Self {
-        Self { proof: Some(proof), ..self }
-    }
-
-    /// Where the directory stood.
-    pub const fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    /// The decision's reason.
-    pub const fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// Whether both rest on the same state of directory and policies.
-    pub fn is_of_the_state_of(&self, other: &Self) -> bool {
-        self.revision == other.revision && self.bundle == other.bundle && self.doubts == other.doubts
-    }
-
-    /// Whether both rest on the same state and bundle, and neither lies beyond the other's time: two such decisions on
-    /// one question say the same.
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        self.is_of_the_state_of(other) && (self.holds_at(other.at) || other.holds_at(self.at))
-    }
-
-    fn holds_at(&self, moment: Timestamp) -> bool {
-        self.at <= moment && self.until.is_none_or(|until| moment < until)
-    }
 }
 
 /// Decides.
@@ -387,11 +337,8 @@ impl View<'_> {
     /// and bundle, the moment lies within its time, and the token that it believed is still to be believed.
     pub fn repeats(&self, before: &Basis) -> bool {
         let now = self.now();
-        before.revision == self.snapshot.revision()
-            && before.bundle == *self.serving.bundle.id()
-            && before.doubts == self.authz.self_check.doubts()
-            && before.holds_at(now)
-            && before.proof.as_ref().is_none_or(|proof| proof.holds(now))
+        before.rests_on(self.snapshot.revision(), self.serving.bundle.id(), self.authz.self_check.doubts())
+            && before.may_be_told_at(now)
     }
 
     /// Gives a decision again that [repeats](Self::repeats), and counts it. No now and then: it must be made anew, so that
@@ -400,7 +347,7 @@ impl View<'_> {
         if self.authz.self_check.is_due() {
             return false;
         }
-        self.count(before.reason, CacheUse::Answer);
+        self.count(before.reason(), CacheUse::Answer);
         true
     }
 

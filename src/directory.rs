@@ -261,12 +261,14 @@ impl Snapshot {
     }
 
     fn fold_group(&mut self, number: Number, image: &GroupImage, parents: Box<[Number]>, revision: u64) {
+        let roles: Box<[u32]> = image.roles.iter().map(|name| self.role_number(name)).collect();
         let group = Group {
             number,
             id: image.id.as_str().into(),
             organization: image.organization,
             name: image.name.as_str().into(),
-            roles: image.roles.iter().map(|name| self.role_number(name)).collect(),
+            role_set: roles.iter().copied().try_fold(0, rights::with_number),
+            roles,
             assigned: image.assigned,
             accounts: image.accounts.as_slice().into(),
             parents,

@@ -29,7 +29,7 @@ use crate::http::{Handling, HeadHandler, Method, Peer, Refusal, Reply, Request, 
 use crate::telemetry::{Laps, Stage};
 use crate::token::Proof;
 use answer::{Judged, verdict_name};
-use answers::Answers;
+use answers::{Answers, ROOM};
 use credentials::{Dialect, GateConfig, Manner};
 use original::{HeaderFault, Original};
 
@@ -38,9 +38,9 @@ pub struct Gate {
     authz: Arc<Authz>,
     config: GateConfig,
     /// Answers of our own dialect, by their texts.
-    answers: Answers<()>,
+    answers: Answers<(), ROOM>,
     /// Decisions that the other dialects write each in its own way, by their questions.
-    judgements: Answers<Judgement>,
+    judgements: Answers<Judgement, 0>,
 }
 
 /// A decision, and whom it judged.

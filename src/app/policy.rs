@@ -1,8 +1,10 @@
 //! Bundles in and out of service: loaded aside, tried by their own cases, swapped whole.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use super::StartError;
 use crate::authz::{diff, trial, usage};
@@ -71,9 +73,52 @@ pub fn describe(trial: &Trial) -> String {
     format!("{}: {}: {}", trial.file, trial.name, trial.faults.join("; "))
 }
 
+/// A bundle that was loaded, or why not, with the fingerprint that its files had before.
+type Loaded = (String, Result<Arc<Bundle>, StartError>);
+
+/// Loads bundles, all on one thread that stays. An allocator gives each thread memory of its own, and what a load takes
+/// for its time would stay with every thread that ever made one.
+#[derive(Default)]
+struct Loader(Mutex<Option<mpsc::Sender<Job>>>);
+
+/// What to load, and whom to tell.
+type Job = (Source, oneshot::Sender<Loaded>);
+
+impl Loader {
+    /// `None` where loading broke off.
+    async fn load(&self, source: Source) -> Option<Loaded> {
+        let (tell, loaded) = oneshot::channel();
+        self.hand_over((source, tell))?;
+        loaded.await.ok()
+    }
+
+    /// To the thread; it is made when first needed, and anew after one that broke off.
+    fn hand_over(&self, job: Job) -> Option<()> {
+        let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = match &*thread {
+            None => job,
+            Some(jobs) => match jobs.send(job) {
+                Ok(()) => return Some(()),
+                Err(mpsc::SendError(job)) => job,
+            },
+        };
+        let (jobs, waiting) = mpsc::channel::<(Source, oneshot::Sender<Loaded>)>();
+        let work = move || {
+            for (source, tell) in waiting {
+                let _gone = tell.send((source.fingerprint(), load_and_try(&source)));
+            }
+        };
+        std::thread::Builder::new().name("policies".to_owned()).spawn(work).ok()?;
+        jobs.send(job).ok()?;
+        *thread = Some(jobs);
+        Some(())
+    }
+}
+
 /// Swaps bundles: the last good one stays where the newer one is refused.
 pub struct Reloader {
     source: Source,
+    loader: Loader,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     refusal: Mutex<Option<String>>,
@@ -86,7 +131,8 @@ pub struct Reloader {
 impl Reloader {
     pub(super) fn new(source: Source, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
         let looked_at = Mutex::new(live.serving().bundle.id().to_string());
-        Self { source, live, metrics, refusal: Mutex::new(None), looked_at, turn: tokio::sync::Mutex::new(()) }
+        let (loader, refusal, turn) = (Loader::default(), Mutex::new(None), tokio::sync::Mutex::new(()));
+        Self { source, loader, live, metrics, refusal, looked_at, turn }
     }
 
     /// The bundle in service.
@@ -105,17 +151,13 @@ impl Reloader {
     /// Loads the files anew: the id of the bundle now in service, or why the one before stays.
     pub(super) async fn reload(&self) -> Result<String, String> {
         let _turn = self.turn.lock().await;
-        let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || (source.fingerprint(), load_and_try(&source))).await;
-        let loaded = loaded.map(|(fingerprint, loaded)| {
-            // Taken before the files were read: a later edit is then seen as one.
-            *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
-            loaded
-        });
-        let outcome = match loaded {
-            Ok(Ok(bundle)) => Ok(bundle),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(format!("loading broke off: {error}")),
+        let outcome = match self.loader.load(self.source.clone()).await {
+            Some((fingerprint, loaded)) => {
+                // Taken before the files were read: a later edit is then seen as one.
+                *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+                loaded.map_err(|error| error.to_string())
+            }
+            None => Err("loading broke off; the log says more".to_owned()),
         };
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {

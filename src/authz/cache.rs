@@ -42,8 +42,8 @@ pub(super) struct Key {
     pub(super) resource: ResourceKey,
     pub(super) account: Option<Stamped>,
     pub(super) dashboard: bool,
-    /// The question's own context in one unambiguous text; `None` where it has none.
-    pub(super) context: Option<Box<str>>,
+    /// The question's own context in one unambiguous form; `None` where it has none.
+    pub(super) context: Option<Box<[u8]>>,
 }
 
 /// An outcome with the moment that it was made for: a clock that was set back finds nothing of later moments.

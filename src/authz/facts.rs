@@ -1,5 +1,7 @@
 //! From the directory's records to the facts that policies read.
 
+use std::sync::Arc;
+
 use crate::directory::{Account, Person, Rights, Snapshot};
 use crate::policy::{AccountFacts, PrincipalFacts};
 
@@ -7,13 +9,13 @@ use crate::policy::{AccountFacts, PrincipalFacts};
 pub(super) struct Known<'a> {
     snapshot: &'a Snapshot,
     pub(super) person: &'a Person,
-    pub(super) rights: Rights,
+    pub(super) rights: Arc<Rights>,
     id: String,
 }
 
 impl<'a> Known<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, person: &'a Person) -> Self {
-        Self { snapshot, person, rights: snapshot.rights(person), id: person.id() }
+    pub(super) fn new(snapshot: &'a Snapshot, person: &'a Person, rights: Arc<Rights>) -> Self {
+        Self { snapshot, person, rights, id: person.id() }
     }
 
     pub(super) fn facts(&self) -> PrincipalFacts<'_> {

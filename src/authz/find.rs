@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::View;
+use super::{Authz, View};
 use crate::directory::Person;
 use crate::domain::{Asked, ContextValue, EntityName, Reason, Subject, Timestamp};
 use crate::policy::{Action, Bundle, CanonicalPath, NoRoute, Target};
@@ -105,6 +105,13 @@ fn unknown(what: &str) -> Denied {
 
 fn unauthenticated(fault: &CredentialFault) -> Denied {
     denied(Reason::Unauthenticated, fault.to_string())
+}
+
+impl Authz {
+    /// Whether the key of the subject's token is not here, and might come ([`Self::newer_keys`]).
+    pub fn lacks_key(&self, subject: &Subject<'_>) -> bool {
+        matches!(subject, Subject::Authorization(header) if self.verifier.lacks_key(header, self.clock.now()))
+    }
 }
 
 impl View<'_> {

@@ -117,7 +117,7 @@ impl View<'_> {
             context: read_context(found, question.context),
             found,
             row,
-            known: who.person().map(|person| Known::new(snapshot, person)),
+            known: who.person().map(|person| self.known(person)),
             who,
             account: named.map(|id| (id, snapshot.account(id).map(|account| &**account))),
             dashboard: found.dashboard || question.channel == Channel::Dashboard,
@@ -252,7 +252,6 @@ impl Inputs<'_> {
     /// Without an id: the principal's own record.
     fn on_user(&self, id: Option<&str>) -> Result<Decision, Failure> {
         let asking = self.known.as_ref().map(|known| known.person);
-        let snapshot = self.snapshot();
         let person = match id {
             Some(id) => self.view.named(id).map(|person| &**person),
             None => asking,
@@ -263,7 +262,7 @@ impl Inputs<'_> {
             let id = id.unwrap_or("");
             return self.on(ResourceFacts::User(Box::new(facts::stranger(id))), None, id.into());
         };
-        let target = Known::new(snapshot, person);
+        let target = self.view.known(person);
         let key = ResourceKey::User(Stamped { number: person.number, stamp: target.rights.stamp });
         self.on(ResourceFacts::User(Box::new(target.facts())), Some(key), person.id().into())
     }

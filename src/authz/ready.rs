@@ -2,23 +2,21 @@
 //!
 //! A key names what an entity is made of as the cache of decisions does (see [`super::cache`]): the bundle's place in
 //! the order of swaps, who or what it is, and the newest revision that touched it. A change moves the stamp, so that an
-//! entity of before is not found any more. The table is of fixed size, [`WAYS`] places for each key.
+//! entity of before is not found any more. What a person holds, which the stamp comes from, is kept for one revision of the
+//! directory. The tables are of fixed size, and take what is asked for a second time.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use arc_swap::ArcSwapOption;
-use hashbrown::DefaultHashBuilder;
 
 use super::View;
 use super::cache::{ResourceKey, Stamped};
 use super::facts::Known;
+use super::table::Table;
+use crate::directory::{Person, Rights, Snapshot};
+use crate::domain::{Number, Revision};
 use crate::policy::{AccountFacts, Bundle, PolicyFailure, PrincipalFacts, Ready, ResourceFacts};
 
-/// Places in the table, a power of two: at a few kilobytes each, about 15 MiB when full.
-const PLACES: usize = 1 << 12;
-/// Places that a key may have.
-const WAYS: usize = 4;
+/// Sets of places, a power of two: 4,096 entities at a few kilobytes each, about 15 MiB when full.
+const SETS: usize = 1 << 10;
 
 /// Everything that an entity is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,10 +41,17 @@ struct Kept {
     ready: Ready,
 }
 
-/// The table.
+/// What a person held at one revision.
+struct KeptRights {
+    revision: Revision,
+    person: Number,
+    rights: Arc<Rights>,
+}
+
+/// The tables.
 pub(super) struct ReadyEntities {
-    hasher: DefaultHashBuilder,
-    places: Box<[ArcSwapOption<Kept>]>,
+    entities: Table<Kept>,
+    rights: Table<KeptRights>,
 }
 
 /// An entity of the table, or one made for this question alone.
@@ -62,20 +67,18 @@ impl std::ops::Deref for Lent {
 
 impl ReadyEntities {
     pub(super) fn new() -> Self {
-        let places = (0..PLACES).map(|_| ArcSwapOption::empty()).collect();
-        Self { hasher: DefaultHashBuilder::default(), places }
+        Self { entities: Table::new(SETS), rights: Table::new(SETS) }
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        self.places.iter().for_each(|place| place.store(None));
+        self.entities.retain(|_| false);
+        self.rights.retain(|_| false);
     }
 
     /// Lets go of what was made for another bundle.
     pub(super) fn keep_only(&self, generation: u64) {
-        let replaced =
-            |place: &&ArcSwapOption<Kept>| place.load().as_ref().is_some_and(|kept| kept.key.generation != generation);
-        self.places.iter().filter(replaced).for_each(|place| place.store(None));
+        self.entities.retain(|kept| kept.key.generation == generation);
     }
 
     fn get(
@@ -84,24 +87,50 @@ impl ReadyEntities {
         keep: bool,
         make: impl FnOnce() -> Result<Ready, PolicyFailure>,
     ) -> Result<Lent, PolicyFailure> {
-        let hash = self.hasher.hash_one(key);
-        #[expect(clippy::cast_possible_truncation, reason = "some bits choose the place")]
-        let (first, any) = ((hash as usize % PLACES) & !(WAYS - 1), (hash >> 32) as usize % WAYS);
-        let own = self.places.get(first..first + WAYS).unwrap_or_default();
-        let found = own.iter().find_map(|place| place.load().as_ref().filter(|kept| kept.key == key).map(Arc::clone));
-        if let Some(kept) = found {
+        let spot = self.entities.spot(key);
+        if let Some(kept) = self.entities.find(spot, |kept| (kept.key == key).then(|| Arc::clone(kept))) {
             return Ok(Lent(kept));
         }
         let kept = Arc::new(Kept { key, ready: make()? });
-        let free = own.iter().position(|place| place.load().is_none());
-        if let Some(place) = own.get(free.unwrap_or(any)).filter(|_| keep) {
-            place.store(Some(Arc::clone(&kept)));
+        // Who asks once does not take the place of who asks often: to let go of what has lain long costs as much as to make it.
+        #[expect(clippy::cast_possible_truncation, reason = "a mark")]
+        if keep && self.entities.is_asked_again(spot, key.generation as u32) {
+            let is_stale = |other: &Kept| other.key.generation != key.generation;
+            self.entities.put(spot, Arc::clone(&kept), |other| other.key == key, is_stale);
         }
         Ok(Lent(kept))
     }
 }
 
+impl ReadyEntities {
+    /// What the person holds, found out once for a revision.
+    fn rights(&self, snapshot: &Snapshot, person: &Person) -> Arc<Rights> {
+        let (revision, number) = (snapshot.revision(), person.number);
+        let spot = self.rights.spot(number);
+        let same = |kept: &KeptRights| kept.person == number && kept.revision == revision;
+        if let Some(rights) = self.rights.find(spot, |kept| same(kept).then(|| Arc::clone(&kept.rights))) {
+            return rights;
+        }
+        let rights = Arc::new(snapshot.rights(person));
+        if self.rights.is_asked_again(spot, 0) {
+            let kept = KeptRights { revision, person: number, rights: Arc::clone(&rights) };
+            self.rights.put(spot, Arc::new(kept), |kept| kept.person == number, |kept| kept.revision != revision);
+        }
+        rights
+    }
+}
+
 impl View<'_> {
+    /// A person with what they hold.
+    pub(super) fn known<'a>(&'a self, person: &'a Person) -> Known<'a> {
+        let rights = if self.aside || self.plainly || !self.trusts() {
+            Arc::new(self.snapshot.rights(person))
+        } else {
+            self.authz.ready.rights(&self.snapshot, person)
+        };
+        Known::new(&self.snapshot, person, rights)
+    }
+
     /// The person who asks, ready for evaluations. `None` where everything is to be made anew.
     pub(super) fn ready_person(
         &self,

@@ -7,27 +7,26 @@
 //! invalidated, and a person never seen before finds what was decided for an equal. Whatever reads more (a name, a
 //! context, a set of accounts, the time in another way) has no row and goes the long way ([`super::cache`]).
 //!
-//! The table is of fixed size, two places for each key; a key that finds both taken takes one. Keys are compared
-//! whole. A look-up takes no lock and allocates nothing.
+//! The table is of fixed size, and keys are compared whole. A look-up takes no lock and allocates nothing. Rows that say
+//! the same share it: there are few different outcomes, so they stay close at hand.
 
 #[cfg(test)]
 mod tests;
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use arc_swap::ArcSwapOption;
-use hashbrown::DefaultHashBuilder;
 
 use super::View;
 use super::find::Found;
 use super::judge::MOST_ACCOUNTS;
+use super::table::Table;
 use crate::directory::{Account, Person, Snapshot, with_number};
 use crate::domain::{AdministrationLevel, Number, Question, Timestamp};
 use crate::policy::{Action, Bundle, Evaluation, Target};
 
-/// Places in the table: a power of two; eight bytes each, and some hundred for each outcome.
-const PLACES: usize = 1 << 17;
+/// Sets of places, a power of two: 131,072 rows, 20 MiB, and at most 45 more should each say something of its own.
+const SETS: usize = 1 << 15;
+/// The same for what rows say: 4,096 outcomes.
+const OUTCOME_SETS: usize = 1 << 10;
 /// More ages of a password than this are not told apart by a key.
 const MOST_AGES: usize = 4;
 
@@ -91,41 +90,30 @@ struct Row {
 
 /// The table.
 pub(super) struct Rows {
-    hasher: DefaultHashBuilder,
-    places: Box<[ArcSwapOption<Row>]>,
+    rows: Table<Row>,
+    outcomes: Table<Evaluation>,
 }
 
 impl Rows {
     pub(super) fn new() -> Self {
-        let places = (0..PLACES).map(|_| ArcSwapOption::empty()).collect();
-        Self { hasher: DefaultHashBuilder::default(), places }
-    }
-
-    fn places(&self, key: &RowKey) -> impl Iterator<Item = &ArcSwapOption<Row>> {
-        let hash = self.hasher.hash_one(key);
-        #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits count")]
-        let first = hash as usize % PLACES;
-        [first, first ^ 1].into_iter().filter_map(|at| self.places.get(at))
+        Self { rows: Table::new(SETS), outcomes: Table::new(OUTCOME_SETS) }
     }
 
     /// What was decided for the key.
     pub(super) fn get(&self, key: &RowKey) -> Option<Arc<Evaluation>> {
-        self.places(key).find_map(|place| {
-            let row = place.load();
-            row.as_ref().filter(|row| row.key == *key).map(|row| Arc::clone(&row.evaluation))
-        })
+        self.rows.find(self.rows.spot(key), |row| (row.key == *key).then(|| Arc::clone(&row.evaluation)))
     }
 
     /// Forgets everything: the self-check found an outcome that should not be there.
     pub(super) fn clear(&self) {
-        self.places.iter().for_each(|place| place.store(None));
+        self.rows.retain(|_| false);
+        self.outcomes.retain(|_| false);
     }
 
     /// Lets go of what no other bundle will ever find: memory alone, since no key of another generation fits.
     pub(super) fn keep_only(&self, generation: u64) {
-        let replaced =
-            |place: &&ArcSwapOption<Row>| place.load().as_ref().is_some_and(|row| row.key.generation != generation);
-        self.places.iter().filter(replaced).for_each(|place| place.store(None));
+        self.rows.retain(|row| row.key.generation == generation);
+        self.outcomes.retain(|_| false);
     }
 
     /// Keeps an outcome, unless policies erred over it.
@@ -133,13 +121,19 @@ impl Rows {
         if !evaluation.errors.is_empty() || evaluation.momentary {
             return;
         }
-        let stale = |place: &&ArcSwapOption<Row>| {
-            place.load().as_ref().is_none_or(|row| row.key == key || row.key.generation != key.generation)
-        };
-        let place = self.places(&key).find(stale).or_else(|| self.places(&key).next());
-        if let Some(place) = place {
-            place.store(Some(Arc::new(Row { key, evaluation: Arc::clone(evaluation) })));
-        }
+        let is_stale = |row: &Row| row.key.generation != key.generation;
+        let row = Arc::new(Row { key, evaluation: self.shared(evaluation) });
+        self.rows.put(self.rows.spot(key), row, |row| row.key == key, is_stale);
+    }
+
+    /// The first one that said the same, where it is still known.
+    fn shared(&self, evaluation: &Arc<Evaluation>) -> Arc<Evaluation> {
+        let spot = self.outcomes.spot((&evaluation.message, &evaluation.policies));
+        let known = self.outcomes.find(spot, |known| (known == evaluation).then(|| Arc::clone(known)));
+        known.unwrap_or_else(|| {
+            self.outcomes.put(spot, Arc::clone(evaluation), |known| known == &**evaluation, |_| false);
+            Arc::clone(evaluation)
+        })
     }
 }
 

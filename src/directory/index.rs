@@ -3,14 +3,13 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
 use super::records::Person;
 use crate::domain::folded;
 
 const BRANCHES: usize = 64;
 
-type Shard = Arc<HashTable<Entry>>;
 type Branch = Arc<[Shard; BRANCHES]>;
 
 /// Half of the key's hash and the number: the half spares most look-ups of the record, and lets a table grow.
@@ -18,6 +17,73 @@ type Branch = Arc<[Shard; BRANCHES]>;
 struct Entry {
     half: u32,
     number: u32,
+}
+
+/// No entry: a number that no store and no list of names gives.
+const NONE: Entry = Entry { half: 0, number: u32::MAX };
+/// The fewest places of a table that is not empty.
+const LEAST_PLACES: usize = 4;
+
+/// A table by linear probing, a power of two of places: what is looked for mostly lies in the one line of memory in which its
+/// place is, and nothing else has to be read on the way there.
+#[derive(Clone, Debug, Default)]
+struct Shard {
+    places: Arc<[Entry]>,
+    count: usize,
+}
+
+impl Shard {
+    /// The entries of this half and what follows them up to a free place, each with its place.
+    fn from(&self, half: u32) -> impl Iterator<Item = (usize, Entry)> {
+        let mask = self.places.len().wrapping_sub(1);
+        let places = (0..self.places.len()).map(move |step| (half as usize).wrapping_add(step) & mask);
+        let entries = places.map_while(|at| Some((at, *self.places.get(at)?)));
+        entries.take_while(|(_, entry)| entry.number != NONE.number)
+    }
+
+    fn find(&self, half: u32, is: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
+        let mut entries = self.from(half);
+        entries.find(|(_, entry)| entry.half == half && is(entry.number)).map(|(at, entry)| (at, entry.number))
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        // Never fuller than three quarters, so that ways stay short and end.
+        if (self.count + 1) * 4 > self.places.len() * 3 {
+            let before = std::mem::take(&mut self.places);
+            self.places = vec![NONE; (before.len() * 2).max(LEAST_PLACES)].into();
+            before.iter().filter(|entry| entry.number != NONE.number).for_each(|entry| self.put(*entry));
+        }
+        self.put(entry);
+        self.count += 1;
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let mask = self.places.len().wrapping_sub(1);
+        let at = self.from(entry.half).last().map_or(entry.half as usize, |(at, _)| at + 1) & mask;
+        if let Some(place) = Arc::make_mut(&mut self.places).get_mut(at) {
+            *place = entry;
+        }
+    }
+
+    /// Takes away what stands at a place, and closes the gap with what would not be found beyond it.
+    fn remove(&mut self, mut gap: usize) {
+        let places = Arc::make_mut(&mut self.places);
+        let mask = places.len().wrapping_sub(1);
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            let Some(entry) = places.get(at).copied().filter(|entry| entry.number != NONE.number) else { break };
+            let is_beyond = at.wrapping_sub(entry.half as usize) & mask >= at.wrapping_sub(gap) & mask;
+            if let Some(place) = places.get_mut(gap).filter(|_| is_beyond) {
+                *place = entry;
+                gap = at;
+            }
+        }
+        if let Some(place) = places.get_mut(gap) {
+            *place = NONE;
+        }
+        self.count -= 1;
+    }
 }
 
 /// What a key means, so that an account's id never finds a person.
@@ -63,8 +129,7 @@ pub(super) struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        let empty: Shard = Arc::new(HashTable::new());
-        let branch: Branch = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
+        let branch: Branch = Arc::new(std::array::from_fn(|_| Shard::default()));
         Self { hasher: Hasher::default(), branches: Arc::new(std::array::from_fn(|_| Arc::clone(&branch))) }
     }
 }
@@ -88,11 +153,6 @@ impl Hashed {
     }
 }
 
-/// The hash within a shard, from the half that entries keep.
-const fn spread(half: u32) -> u64 {
-    (half as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
 impl Index {
     pub(super) fn hash(&self, kind: KeyKind, key: impl AsRef<[u8]>) -> Hashed {
         self.hasher.hash(kind, key)
@@ -105,40 +165,69 @@ impl Index {
     /// The number whose record `is` the key.
     pub(super) fn find(&self, hash: Hashed, is: impl Fn(u32) -> bool) -> Option<u32> {
         let shard = self.branches.get(hash.branch())?.get(hash.shard())?;
-        let half = hash.half();
-        shard.find(spread(half), |entry| entry.half == half && is(entry.number)).map(|entry| entry.number)
+        shard.find(hash.half(), is).map(|(_, number)| number)
     }
 
     /// Adds a number under a key. The same pair twice stays one.
     pub(super) fn insert(&mut self, hash: Hashed, number: u32) {
         let half = hash.half();
         if let Some(shard) = self.shard(hash)
-            && shard.find(spread(half), |entry| entry.half == half && entry.number == number).is_none()
+            && shard.find(half, |other| other == number).is_none()
         {
-            shard.insert_unique(spread(half), Entry { half, number }, |entry| spread(entry.half));
+            shard.insert(Entry { half, number });
         }
     }
 
     /// Takes a number away from a key.
     pub(super) fn remove(&mut self, hash: Hashed, number: u32) {
-        let half = hash.half();
         if let Some(shard) = self.shard(hash)
-            && let Ok(entry) = shard.find_entry(spread(half), |entry| entry.half == half && entry.number == number)
+            && let Some((at, _)) = shard.find(hash.half(), |other| other == number)
         {
-            entry.remove();
+            shard.remove(at);
         }
     }
 
-    fn shard(&mut self, hash: Hashed) -> Option<&mut HashTable<Entry>> {
+    fn shard(&mut self, hash: Hashed) -> Option<&mut Shard> {
         let branches = Arc::make_mut(&mut self.branches);
         let branch = Arc::make_mut(branches.get_mut(hash.branch())?);
-        branch.get_mut(hash.shard()).map(Arc::make_mut)
+        branch.get_mut(hash.shard())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Many keys of few halves, near the end of the table too, so that ways cross and wrap around.
+        #[test]
+        fn a_shard_is_a_set_of_entries(steps in proptest::collection::vec((any::<bool>(), 0_u32..6, 0_u32..20), 1..200)) {
+            let mut shard = Shard::default();
+            let mut model = std::collections::BTreeSet::new();
+            for (adds, half, number) in steps {
+                let half = half.wrapping_sub(3);
+                let found = shard.find(half, |other| other == number);
+                prop_assert_eq!(found.is_some(), model.contains(&(half, number)));
+                match found {
+                    None if adds => {
+                        shard.insert(Entry { half, number });
+                        model.insert((half, number));
+                    }
+                    Some((at, _)) if !adds => {
+                        shard.remove(at);
+                        model.remove(&(half, number));
+                    }
+                    None | Some(_) => {}
+                }
+                prop_assert_eq!(shard.count, model.len());
+                for (half, number) in &model {
+                    prop_assert!(shard.find(*half, |other| other == *number).is_some());
+                }
+            }
+        }
+    }
 
     #[test]
     fn finds_what_was_put_and_forgets_what_was_taken() {

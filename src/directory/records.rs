@@ -53,6 +53,8 @@ pub struct Group {
     pub name: Box<str>,
     /// Role names, as numbers of the snapshot's name table.
     pub roles: Box<[u32]>,
+    /// The same as a set; `None` where a number is above 127.
+    pub role_set: Option<u128>,
     /// Whether any role is assigned, though none of `roles` may show it.
     pub assigned: bool,
     /// Account numbers.
@@ -73,14 +75,14 @@ const ASSIGNED: u8 = 32;
 /// No password time: the value that no clock tells.
 const NEVER: i64 = i64::MIN;
 
-/// A person, packed: two allocations beside the record itself.
+/// A person, packed: mostly one piece of memory, since what is asked about is mostly out of the processor's reach.
 #[derive(Clone, Debug)]
 pub struct Person {
     id: uuid::Uuid,
     /// Username, then the present login where it differs.
-    names: Box<str>,
+    names: Names,
     /// Accounts, then direct groups, then direct roles.
-    links: Box<[u32]>,
+    links: Links,
     password_changed_at: i64,
     /// The revision that last changed the person or their direct memberships.
     pub revision: u64,
@@ -90,10 +92,71 @@ pub struct Person {
     pub organization: Number,
     accounts_end: u32,
     groups_end: u32,
+    roles_end: u32,
     /// Seconds, rounded up; 0 for never.
     linked_again: u32,
     username_length: u16,
     flags: u8,
+}
+
+/// Bytes of names that need no memory of their own.
+const SHORT_NAMES: usize = 22;
+/// Links that need no memory of their own.
+const FEW_LINKS: usize = 12;
+
+/// A short text in place.
+#[derive(Clone, Debug)]
+enum Names {
+    Short(u8, [u8; SHORT_NAMES]),
+    Long(Box<str>),
+}
+
+impl Names {
+    fn new(text: String) -> Self {
+        let mut short = [0; SHORT_NAMES];
+        match (short.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Short(length, short)
+            }
+            (None, _) | (_, Err(_)) => Self::Long(text.into()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(length, short) => short.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// A few numbers in place.
+#[derive(Clone, Debug)]
+enum Links {
+    Few([u32; FEW_LINKS]),
+    Many(Box<[u32]>),
+}
+
+impl Links {
+    /// How many of [`Self::numbers`] count is for the caller to know.
+    fn new(numbers: Vec<u32>) -> Self {
+        let mut few = [0; FEW_LINKS];
+        match few.get_mut(..numbers.len()) {
+            Some(place) => {
+                place.copy_from_slice(&numbers);
+                Self::Few(few)
+            }
+            None => Self::Many(numbers.into()),
+        }
+    }
+
+    fn numbers(&self) -> &[u32] {
+        match self {
+            Self::Few(few) => few,
+            Self::Many(numbers) => numbers,
+        }
+    }
 }
 
 impl Person {
@@ -113,14 +176,15 @@ impl Person {
         accounts.dedup();
         let mut person = Self {
             id: image.id.parse().ok()?,
-            names: names.into(),
-            links: Box::default(),
+            names: Names::new(names),
+            links: Links::Few([0; FEW_LINKS]),
             password_changed_at: image.password_changed_at.map_or(NEVER, |at| at.0),
             revision,
             number,
             organization: image.organization,
             accounts_end: 0,
             groups_end: 0,
+            roles_end: 0,
             linked_again: image.linked_again.map_or(0, seconds),
             username_length: u16::try_from(image.username.len()).ok()?,
             flags: flag(image.active, ACTIVE)
@@ -137,7 +201,8 @@ impl Person {
     fn link(&mut self, accounts: &[Number], groups: &[Number], roles: &[u32]) -> Option<()> {
         self.accounts_end = u32::try_from(accounts.len()).ok()?;
         self.groups_end = u32::try_from(accounts.len() + groups.len()).ok()?;
-        self.links = [accounts, groups, roles].concat().into();
+        self.roles_end = u32::try_from(accounts.len() + groups.len() + roles.len()).ok()?;
+        self.links = Links::new([accounts, groups, roles].concat());
         Some(())
     }
 
@@ -152,8 +217,10 @@ impl Person {
         let joined: &[Number] = if joins { &[group] } else { &[] };
         let links = [self.accounts(), before, joined, after, self.roles()].concat();
         let groups_end = self.accounts_end + u32::try_from(before.len() + joined.len() + after.len()).ok()?;
+        let roles_end = u32::try_from(links.len()).ok()?;
         // Field by field, so that no copy of the old links is made and thrown away.
-        Some(Self { names: self.names.clone(), links: links.into(), revision, groups_end, ..*self })
+        let (names, links) = (self.names.clone(), Links::new(links));
+        Some(Self { names, links, revision, groups_end, roles_end, ..*self })
     }
 
     /// The SCIM id.
@@ -168,12 +235,16 @@ impl Person {
 
     /// The dashboard username.
     pub fn username(&self) -> &str {
-        self.names.get(..usize::from(self.username_length)).unwrap_or("")
+        self.name(..usize::from(self.username_length))
+    }
+
+    fn name(&self, part: impl std::slice::SliceIndex<[u8], Output = [u8]>) -> &str {
+        self.names.bytes().get(part).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("")
     }
 
     /// The present login, where it differs from the username.
     pub fn login(&self) -> Option<&str> {
-        self.names.get(usize::from(self.username_length)..).filter(|login| !login.is_empty())
+        Some(self.name(usize::from(self.username_length)..)).filter(|login| !login.is_empty())
     }
 
     /// Whether the folded name is this person's username or login.
@@ -186,17 +257,17 @@ impl Person {
 
     /// Directly granted accounts, sorted.
     pub fn accounts(&self) -> &[Number] {
-        self.links.get(..self.accounts_end as usize).unwrap_or(&[])
+        self.links.numbers().get(..self.accounts_end as usize).unwrap_or(&[])
     }
 
     /// Groups that the person is a direct member of, sorted.
     pub fn groups(&self) -> &[Number] {
-        self.links.get(self.accounts_end as usize..self.groups_end as usize).unwrap_or(&[])
+        self.links.numbers().get(self.accounts_end as usize..self.groups_end as usize).unwrap_or(&[])
     }
 
     /// Directly assigned roles, as numbers of the snapshot's name table.
     pub fn roles(&self) -> &[u32] {
-        self.links.get(self.groups_end as usize..).unwrap_or(&[])
+        self.links.numbers().get(self.groups_end as usize..self.roles_end as usize).unwrap_or(&[])
     }
 
     const fn has(&self, flag: u8) -> bool {

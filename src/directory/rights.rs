@@ -110,7 +110,7 @@ impl Snapshot {
                 let roles = rights.roles.iter().copied().try_fold(0, with_number)?;
                 return Some(Sight { roles, assigned: rights.assigned, granted: holds(&rights.accounts) });
             }
-            roles = group.roles.iter().copied().try_fold(roles, with_number)?;
+            roles |= group.role_set?;
             assigned |= group.assigned;
             granted |= holds(&group.accounts);
         }

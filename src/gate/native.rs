@@ -7,14 +7,14 @@
 mod batch;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{DECISION_NAMES, TIMING, decision_headers, decision_words, verdict_name, write_timing};
-use super::answers::{Kept, LONGEST_ANSWER, Place, basis};
+use super::answers::{Kept, LONGEST_ANSWER, Place, ROOM, basis};
 use super::credentials::{Dialect, Manner};
 use super::json::{self, Members};
 use super::{Gate, refuse};
@@ -24,6 +24,7 @@ use crate::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use crate::http::plain::Plain;
 use crate::http::{AlikeHandler, Refusal, Request, Response, StatusCode, respond};
 use crate::telemetry::{Laps, Stage};
+use crate::token::Basic;
 
 pub(super) use batch::pause;
 pub use batch::{LARGEST_BATCH, authorize_batch};
@@ -113,7 +114,7 @@ struct ResourceAnswer<'a> {
 }
 
 /// An answer that was given, up to its id.
-type Text = Kept<()>;
+type Text = Kept<(), ROOM>;
 
 /// What a batch gives to questions that do not say it themselves.
 #[derive(Default)]
@@ -231,21 +232,28 @@ async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<R
     Ok(respond_with(gate, decision.reason, &gate.authz.decision_id(), text, laps))
 }
 
-/// The decision on a question that names somebody, with the answer up to its id; `None` where there is something to wait
-/// for, or to refuse.
+/// The decision on a question, with the answer up to its id; `None` where there is something to wait for, or to refuse.
 fn at_once(gate: &Gate, body: &[u8], channel: Channel, laps: Option<&Laps>) -> Option<(Decision, Vec<u8>)> {
     let read: QuestionBody<'_> = parse(body).ok()?;
     let own = members(read.context).ok()?;
     let context = context(own.as_ref(), None);
     let question = question(&read, &Defaults::of(channel), &context).ok()?;
-    let waits = question.least_revision.is_some() || !matches!(question.subject, Subject::User(_) | Subject::Id(_));
-    if waits {
+    let waits = match question.subject {
+        Subject::User(_) | Subject::Id(_) => false,
+        // A password is compared where there is time.
+        Subject::Authorization(header) => Basic::read(header).is_some(),
+        Subject::Claims(_) | Subject::Principal(_) | Subject::Entity(_) => true,
+    };
+    if waits || question.least_revision.is_some() {
         return None;
     }
     lap(laps, Stage::Parse);
-    let doubts = gate.authz.doubts();
-    let decision = gate.authz.view().timed(laps).decide(&question).ok()?;
-    let basis = basis(&question, &decision, doubts, None);
+    let (doubts, proof) = (gate.authz.doubts(), OnceLock::new());
+    let decision = gate.authz.view().timed(laps).proving(&proof).decide(&question).ok()?;
+    if decision.reason == Reason::Unauthenticated && gate.authz.lacks_key(&question.subject) {
+        return None;
+    }
+    let basis = basis(&question, &decision, doubts, proof.into_inner());
     let text = write_and_keep(gate, body, channel, &decision, basis).ok()?;
     Some((decision, text))
 }

@@ -2,6 +2,7 @@
 //! Knows no policy and no entity: names and values in, Cedar expressions or a fault out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::domain::ContextValue;
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, RestrictedExpression};
@@ -83,8 +84,8 @@ impl Shape {
 
     /// A value of this form. An extension value that does not parse would make the whole context fail later, so it is
     /// read here.
-    pub(super) fn express(&self, value: &ContextValue, at: &str) -> Result<RestrictedExpression, ContextFault> {
-        let wrong = || ContextFault::at(at, self.describe());
+    pub(super) fn express(&self, value: &ContextValue, at: At<'_>) -> Result<RestrictedExpression, ContextFault> {
+        let wrong = || ContextFault::at(&at.to_string(), self.describe());
         Ok(match (self, value) {
             // Policies have no type for fractions; where the schema says text, their digits are compared.
             (Self::Text, ContextValue::Text(text) | ContextValue::OtherNumber(text)) => {
@@ -131,20 +132,58 @@ impl Shape {
     }
 }
 
+/// Where a value stands: a key, and what it is a key of. Spelled out only where there is a fault.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    above: Option<&'a At<'a>>,
+    key: &'a str,
+}
+
+impl<'a> At<'a> {
+    pub(super) const fn new(key: &'a str) -> Self {
+        Self { above: None, key }
+    }
+
+    const fn key(&'a self, key: &'a str) -> Self {
+        Self { above: Some(self), key }
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(above) = self.above {
+            write!(f, "{above}.")?;
+        }
+        f.write_str(self.key)
+    }
+}
+
 /// The keys that are declared and wanted, each in its declared form; others are not read. A required key that is
 /// missing is a fault.
 pub(super) fn express(
     shapes: &Shapes,
     sent: &[(String, ContextValue)],
-    at: &str,
+    at: At<'_>,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<(String, RestrictedExpression)>, ContextFault> {
-    let mut pairs: Vec<(String, RestrictedExpression)> = Vec::new();
+    express_by(shapes, sent, at, wanted, Shape::express)
+}
+
+/// The same, with each value made in another way.
+pub(super) fn express_by<T, F: From<ContextFault>>(
+    shapes: &Shapes,
+    sent: &[(String, ContextValue)],
+    at: At<'_>,
+    wanted: impl Fn(&str) -> bool,
+    make: impl Fn(&Shape, &ContextValue, At<'_>) -> Result<T, F>,
+) -> Result<Vec<(String, T)>, F> {
+    let mut pairs: Vec<(String, T)> = Vec::new();
     for (key, field) in shapes.iter().filter(|(key, _)| wanted(key)) {
         match sent.iter().rev().find(|(name, _)| name == key) {
-            Some((_, value)) => pairs.push((key.clone(), field.shape.express(value, &format!("{at}.{key}"))?)),
+            Some((_, value)) => pairs.push((key.clone(), make(&field.shape, value, at.key(key))?)),
             None if field.required => {
-                return Err(ContextFault::at(&format!("{at}.{key}"), format!("given: {}", field.shape.describe())));
+                let (at, wanted) = (at.key(key).to_string(), format!("given: {}", field.shape.describe()));
+                return Err(ContextFault::at(&at, wanted).into());
             }
             None => {}
         }
@@ -244,7 +283,7 @@ mod tests {
         ]);
         let record = Shapes::from([("action".to_owned(), field(Shape::Record(shapes), false))]);
         let send = |fields: Vec<(String, ContextValue)>| {
-            express(&record, &[("action".to_owned(), ContextValue::Record(fields))], "context", |_| true)
+            express(&record, &[("action".to_owned(), ContextValue::Record(fields))], At::new("context"), |_| true)
         };
         let said = |value| send(vec![("soft".to_owned(), value)]).map_err(|fault| fault.to_string());
         assert!(said(ContextValue::Boolean(true)).is_ok());
@@ -258,7 +297,7 @@ mod tests {
         };
         assert!(weight("0.25").is_ok() && weight("0.00001").is_err());
         assert!(
-            express(&record, &[("other".to_owned(), ContextValue::Integer(1))], "context", |_| true)
+            express(&record, &[("other".to_owned(), ContextValue::Integer(1))], At::new("context"), |_| true)
                 .unwrap()
                 .is_empty()
         );

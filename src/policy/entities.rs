@@ -170,7 +170,10 @@ fn inner(name: &EntityTypeName, id: &str) -> EntityUID {
 
 /// A set of entities of one type.
 fn set(name: &EntityTypeName, ids: &[&str]) -> Value {
-    Value::set_of_lits(ids.iter().map(|id| Literal::from(inner(name, id))), None)
+    // Cedar sorts them; texts are compared more quickly than its values.
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    Value::set_of_lits(ids.into_iter().map(|id| Literal::from(inner(name, id))), None)
 }
 
 /// A moment as policies read it. The one value here that Cedar computes from a text, and that takes its time.
@@ -186,9 +189,9 @@ fn entity<const N: usize>(
     uid: EntityUID,
     values: [(&'static str, Option<Value>); N],
     parents: HashSet<EntityUID>,
-) -> Entity {
+) -> ast::Entity {
     let values = values.into_iter().filter_map(|(name, value)| Some((name.into(), PartialValue::Value(value?))));
-    ast::Entity::new_with_attr_partial_value(uid, values, HashSet::new(), parents, []).into()
+    ast::Entity::new_with_attr_partial_value(uid, values, HashSet::new(), parents, [])
 }
 
 impl PrincipalFacts<'_> {
@@ -197,6 +200,11 @@ impl PrincipalFacts<'_> {
     }
 
     pub(super) fn entity(&self) -> Result<Entity, String> {
+        self.made().map(Entity::from)
+    }
+
+    /// As Cedar's core has it.
+    pub(super) fn made(&self) -> Result<ast::Entity, String> {
         let roles = self.roles.iter().map(|name| inner(&TYPES.role, name));
         let groups = self.groups.iter().map(|id| inner(&TYPES.group, id));
         let values = [
@@ -214,6 +222,11 @@ impl PrincipalFacts<'_> {
 
 impl AccountFacts<'_> {
     pub(super) fn entity(&self) -> Entity {
+        self.made().into()
+    }
+
+    /// As Cedar's core has it.
+    pub(super) fn made(&self) -> ast::Entity {
         let values = [("products", Some(set(&TYPES.product, &self.products)))];
         let parents = HashSet::from([inner(&TYPES.organization, self.organization)]);
         entity(inner(&TYPES.account, self.id), values, parents)

@@ -10,7 +10,7 @@ use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
 use serde_json::value::RawValue;
 
 use super::Diagnostic;
-use super::context::{self, ContextFault};
+use super::context::{self, At, ContextFault};
 use super::entities::DIRECTORY_KINDS;
 use super::schema::{Declared, EntityShape};
 use super::source::Files;
@@ -150,7 +150,7 @@ impl Nouns {
             let stored = listed.is_some_and(|entity| entity.attr(key).is_some());
             shapes.get(key).is_some_and(|field| field.from_request) && (given(key) || !stored)
         };
-        let said = context::express(shapes, name.properties, at, reads)?;
+        let said = context::express(shapes, name.properties, At::new(at), reads)?;
         let Some(listed) = listed else {
             let attributes = said.into_iter().collect();
             let entity = Entity::new(uid, attributes, std::collections::HashSet::new());

@@ -17,7 +17,7 @@ use cedar_policy_core::evaluator::RestrictedEvaluator;
 use cedar_policy_core::extensions::Extensions;
 
 use super::action::Action;
-use super::context::{self, ContextFault, datetime_text};
+use super::context::{self, At, ContextFault, Shape, datetime_text};
 use super::entities::{self, AccountFacts, Asker, Facts, FactsFault, PrincipalFacts, ResourceFacts, account_uid};
 use super::index::{Asked, Key};
 use super::load::Bundle;
@@ -120,18 +120,17 @@ impl Bundle {
     /// # Errors
     /// The facts make no entity.
     pub fn ready_person(&self, person: &PrincipalFacts<'_>) -> Result<Ready, PolicyFailure> {
-        person.entity().map(|entity| self.ready(&entity)).map_err(PolicyFailure::Facts)
+        person.made().map(|entity| self.ready(entity)).map_err(PolicyFailure::Facts)
     }
 
     /// An account made ready.
     pub fn ready_account(&self, account: &AccountFacts<'_>) -> Ready {
-        self.ready(&account.entity())
+        self.ready(account.made())
     }
 
-    fn ready(&self, entity: &Entity) -> Ready {
-        let entity: &ast::Entity = entity.as_ref();
+    fn ready(&self, entity: ast::Entity) -> Ready {
         let keys = self.index.keys(entity.uid(), entity.ancestors()).into();
-        Ready { uid: Arc::new(entity.uid().clone()), entity: Arc::new(entity.clone()), keys }
+        Ready { uid: Arc::new(entity.uid().clone()), entity: Arc::new(entity), keys }
     }
 
     /// Everything that Cedar is asked with, from what was made before.
@@ -214,12 +213,8 @@ impl Bundle {
         facts: &Facts<'_>,
         sent: &[(String, ContextValue)],
     ) -> Result<ast::Context, PolicyFailure> {
-        let evaluator = RestrictedEvaluator::new(Extensions::all_available());
-        let mut values = BTreeMap::new();
-        for (key, expression) in said(action, sent)? {
-            let expression: &ast::RestrictedExpr = expression.as_ref();
-            values.insert(key.into(), evaluator.interpret(expression.as_borrowed()).map_err(failure)?);
-        }
+        let told = said(action, sent, evaluated)?.into_iter();
+        let mut values: BTreeMap<_, _> = told.map(|(key, value)| (key.into(), value)).collect();
         if action.is_told("channel") {
             values.insert("channel".into(), facts.channel.into());
         }
@@ -281,21 +276,47 @@ impl Bundle {
 }
 
 /// What the question says and the action reads.
-fn said(
+fn said<T>(
     action: &Action,
     sent: &[(String, ContextValue)],
-) -> Result<Vec<(String, RestrictedExpression)>, PolicyFailure> {
+    make: impl Fn(&Shape, &ContextValue, At<'_>) -> Result<T, PolicyFailure>,
+) -> Result<Vec<(String, T)>, PolicyFailure> {
     let reads = |key: &str| action.reads(key) && key != ACTION;
-    let mut pairs = context::express(&action.shapes, sent, "context", reads)?;
+    let mut pairs = context::express_by(&action.shapes, sent, At::new("context"), reads, &make)?;
     if let Some(field) = action.shapes.get(ACTION).filter(|_| action.reads(ACTION)) {
         let said = sent.iter().find(|(key, _)| key == ACTION).map(|(_, value)| value);
         let nothing = ContextValue::Record(Vec::new());
         if let Some(value) = said.or_else(|| field.required.then_some(&nothing)) {
-            let value = field.shape.express(value, "action.properties").map_err(PolicyFailure::Property)?;
+            let value = make(&field.shape, value, At::new("action.properties")).map_err(of_a_property)?;
             pairs.push((ACTION.to_owned(), value));
         }
     }
     Ok(pairs)
+}
+
+fn of_a_property(failure: PolicyFailure) -> PolicyFailure {
+    match failure {
+        PolicyFailure::Context(fault) => PolicyFailure::Property(fault),
+        other @ (PolicyFailure::Property(_) | PolicyFailure::Facts(_)) => other,
+    }
+}
+
+fn expressed(shape: &Shape, value: &ContextValue, at: At<'_>) -> Result<RestrictedExpression, PolicyFailure> {
+    Ok(shape.express(value, at)?)
+}
+
+/// The value that [`expressed`] comes to, at once where it is a plain one.
+fn evaluated(shape: &Shape, value: &ContextValue, at: At<'_>) -> Result<Value, PolicyFailure> {
+    match (shape, value) {
+        (Shape::Text, ContextValue::Text(text) | ContextValue::OtherNumber(text)) => Ok(text.as_str().into()),
+        (Shape::Integer, ContextValue::Integer(number)) => Ok((*number).into()),
+        (Shape::Boolean, ContextValue::Boolean(truth)) => Ok((*truth).into()),
+        (shape, value) => {
+            let expression = expressed(shape, value, at)?;
+            let expression: &ast::RestrictedExpr = expression.as_ref();
+            RestrictedEvaluator::new(Extensions::all_available()).interpret(expression.as_borrowed()).map_err(failure)
+        }
+    }
 }
 
 fn plain_context(
@@ -303,7 +324,7 @@ fn plain_context(
     facts: &Facts<'_>,
     sent: &[(String, ContextValue)],
 ) -> Result<Context, PolicyFailure> {
-    let mut pairs = said(action, sent)?;
+    let mut pairs = said(action, sent, expressed)?;
     let mut tell = |key: &str, value: RestrictedExpression| {
         if action.is_told(key) {
             pairs.push((key.to_owned(), value));

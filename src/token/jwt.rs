@@ -199,15 +199,19 @@ impl Verifier {
     /// Something that ends when the key of a token that was just refused may have come; `None` where waiting would
     /// not help. A flood of unknown keys leads to one fetch in [`super::UNKNOWN_KEY_INTERVAL`].
     pub fn newer_keys(&self, header: &str, now: Timestamp) -> Option<NewerKeys> {
+        self.without_its_key(header, now)?.keys.newer(now).map(|newer| -> NewerKeys { Box::pin(newer) })
+    }
+
+    /// Whether the key of a token is not here, and might come: then [`Self::newer_keys`] is worth asking.
+    pub fn lacks_key(&self, header: &str, now: Timestamp) -> bool {
+        self.without_its_key(header, now).is_some()
+    }
+
+    fn without_its_key(&self, header: &str, now: Timestamp) -> Option<&Arc<Known>> {
         let parts = Parts::read(bearer(header).ok()?).ok()?;
         let known = self.issuer_of(&parts.claims).ok()?;
-        if !known.issuer.algorithms.contains(&parts.algorithm) {
-            return None;
-        }
-        if known.keys.keys(now).is_some_and(|keys| keys.get(&parts.key_id).is_some()) {
-            return None;
-        }
-        known.keys.newer(now).map(|newer| -> NewerKeys { Box::pin(newer) })
+        let has_key = || known.keys.keys(now).is_some_and(|keys| keys.get(&parts.key_id).is_some());
+        (known.issuer.algorithms.contains(&parts.algorithm) && !has_key()).then_some(known)
     }
 
     /// Fetches the keys of all issuers, for ever.

@@ -289,8 +289,8 @@ async fn a_batch_says_the_same_however_it_is_read() {
         "null",
         "{}",
     ];
-    // Alone, so that answers are kept; in pairs; then what is no list of questions.
-    for question in questions {
+    // Alone and twice, so that answers are kept; in pairs; then what is no list of questions.
+    for question in questions.iter().chain(&questions) {
         gate.ask("/v1/authorize", question).await;
     }
     let mut lists: Vec<String> = vec![String::new(), "  ".into(), questions.join(","), questions.join(" ,\n\t ")];

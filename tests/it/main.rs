@@ -8,6 +8,7 @@
     reason = "a test fails by panic"
 )]
 
+mod alike;
 mod allocations;
 mod author;
 mod authzen;

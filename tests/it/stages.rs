@@ -84,6 +84,8 @@ fn a_gateway_that_may_explain_learns_the_times_of_its_answer() {
     let mut missed = way("miss");
     missed.insert(4, ("engine".to_owned(), None));
     assert_eq!(first, missed);
+    // The answer is kept from the second time on.
+    assert_eq!(timing(&ask(&mut client, &orders())), way("row"));
     assert_eq!(timing(&ask(&mut client, &orders())), named(&[("cache", Some("answer")), ("write", None)]));
     // Another text, so no answer is kept, and the same row.
     let mut other = orders();

@@ -10,7 +10,7 @@ use crate::authz::Failure;
 use crate::authz::cache::{Key, ResourceKey, Stamped};
 use crate::authz::find::Who;
 use crate::authz::rows::RowKey;
-use crate::domain::Timestamp;
+use crate::domain::{ContextValue, Timestamp};
 use crate::policy::{Evaluation, ResourceFacts};
 use crate::telemetry::{Miss, Stage};
 
@@ -105,11 +105,7 @@ impl Inputs<'_> {
         if self.view.aside || self.account.is_some() && account.is_none() {
             return Err(Miss::Unkeyed);
         }
-        // Of one unambiguous form: nested texts are escaped.
-        let context: Option<Box<str>> = (!self.context.is_empty()).then(|| format!("{:?}", self.context).into());
-        if context.as_ref().is_some_and(|context| context.len() > LONGEST_KEY) {
-            return Err(Miss::TooLong);
-        }
+        let context = if self.context.is_empty() { None } else { Some(written(&self.context).ok_or(Miss::TooLong)?) };
         Ok(Key {
             generation: self.view.serving.generation,
             action: self.found.index,
@@ -120,5 +116,96 @@ impl Inputs<'_> {
             dashboard: self.dashboard,
             context,
         })
+    }
+}
+
+/// A context in bytes, each part with its length in front, so that no two contexts look alike; `None` where it is too
+/// long for a key.
+fn written(context: &[(String, ContextValue)]) -> Option<Box<[u8]>> {
+    let mut bytes = Vec::with_capacity(64);
+    write_record(context, &mut bytes);
+    (bytes.len() <= LONGEST_KEY).then(|| bytes.into())
+}
+
+fn write_record(fields: &[(String, ContextValue)], into: &mut Vec<u8>) {
+    write_length(fields.len(), into);
+    for (name, value) in fields {
+        write_text(name, into);
+        write_value(value, into);
+    }
+}
+
+fn write_value(value: &ContextValue, into: &mut Vec<u8>) {
+    match value {
+        ContextValue::Text(text) => {
+            into.push(b't');
+            write_text(text, into);
+        }
+        ContextValue::Integer(number) => {
+            into.push(b'i');
+            into.extend_from_slice(&number.to_be_bytes());
+        }
+        ContextValue::Boolean(truth) => into.extend_from_slice(&[b'b', u8::from(*truth)]),
+        ContextValue::Set(members) => {
+            into.push(b's');
+            write_length(members.len(), into);
+            members.iter().for_each(|member| write_value(member, into));
+        }
+        ContextValue::Record(fields) => {
+            into.push(b'r');
+            write_record(fields, into);
+        }
+        ContextValue::OtherNumber(digits) => {
+            into.push(b'n');
+            write_text(digits, into);
+        }
+    }
+}
+
+fn write_text(text: &str, into: &mut Vec<u8>) {
+    write_length(text.len(), into);
+    into.extend_from_slice(text.as_bytes());
+}
+
+fn write_length(length: usize, into: &mut Vec<u8>) {
+    into.extend_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = ContextValue> {
+        let leaf = prop_oneof![
+            "[a,:\"]{0,3}".prop_map(ContextValue::Text),
+            "[0-9.]{0,3}".prop_map(ContextValue::OtherNumber),
+            any::<bool>().prop_map(ContextValue::Boolean),
+            (0_i64..3).prop_map(ContextValue::Integer),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(ContextValue::Set),
+                prop::collection::vec(("[a,:]{0,2}", inner), 0..3).prop_map(ContextValue::Record),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn contexts_have_the_same_key_exactly_where_they_are_the_same(
+            one in prop::collection::vec(("[a,:]{0,2}", value()), 0..3),
+            other in prop::collection::vec(("[a,:]{0,2}", value()), 0..3),
+        ) {
+            prop_assert_eq!(written(&one) == written(&other), one == other);
+            prop_assert_eq!(written(&one), written(&one.clone()));
+        }
+    }
+
+    #[test]
+    fn a_long_context_has_no_key() {
+        let context = |length| [("a".to_owned(), ContextValue::Text("b".repeat(length)))];
+        assert!(written(&context(LONGEST_KEY / 2)).is_some() && written(&context(LONGEST_KEY)).is_none());
     }
 }

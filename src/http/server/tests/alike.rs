@@ -305,7 +305,7 @@ async fn conversation(server: &Running, waiting: &[String], others: &str, cuts: 
     }
     let mut from = 0;
     for cut in cuts {
-        let _ = stream.write_all(others[from..*cut].as_bytes()).await;
+        let _ = stream.write_all(&others.as_bytes()[from..*cut]).await;
         from = *cut;
         // The server has a turn with what came so far.
         turns(4).await;
