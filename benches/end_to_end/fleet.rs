@@ -181,6 +181,8 @@ impl Fleet {
         say(&format!("{} endpoints", questions.endpoints()));
         let bodies: Vec<String> = (0..WARM).map(|_| questions.by_frequency()).collect();
         self.put("warm", bodies.iter().map(|body| questions::http_request(PATH, body)));
+        let traced = bodies.iter().enumerate();
+        self.put("traced", traced.map(|(number, body)| questions::traced_request(PATH, body, number)));
         let batches = bodies.chunks(BATCH).map(|part| questions::http_request(BATCH_PATH, &questions::batch(part)));
         self.put("batches", batches);
         let checks: Vec<Box<[u8]>> = bodies.iter().map(|body| tonic::check(body)).collect::<Result<_, _>>()?;

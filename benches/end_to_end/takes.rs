@@ -42,9 +42,11 @@ const fn take(name: &'static str, server: &'static str, asked: &'static str, how
 }
 
 /// Everything, those that are compared side by side.
-const TAKES: [Take; 22] = [
+const TAKES: [Take; 24] = [
     take("floor", FLOOR, "warm", How::Closed, 1),
     take("cached", SMALL, "warm", How::Closed, 1),
+    take("floor traced", FLOOR, "traced", How::Closed, 2),
+    take("traced", SMALL, "traced", How::Closed, 2),
     take("rows", SMALL, "rows", How::Once, 4),
     take("unix", SMALL, "warm", How::Unix, 2),
     take("h2", SMALL, "warm", How::Multiplexed, 2),
@@ -98,7 +100,7 @@ const fn more(name: &'static str, figure: Figure, of: &'static str, to: &'static
 }
 
 /// The contract's, then further ones.
-pub const RATIOS: [Ratio; 27] = [
+pub const RATIOS: [Ratio; 29] = [
     main("cached_throughput", Throughput, "cached", "floor"),
     main("cached_cpu", Processor, "cached", "floor"),
     main("unix_throughput", Throughput, "unix", "floor"),
@@ -113,6 +115,8 @@ pub const RATIOS: [Ratio; 27] = [
     main("grpc_throughput", Throughput, "grpc", "floor grpc"),
     more("cached_p50", P50, "cached open", "floor open"),
     more("cached_p99", P99, "cached open", "floor open"),
+    more("cached_traced_throughput", Throughput, "traced", "floor traced"),
+    more("cached_traced_cpu", Processor, "traced", "floor traced"),
     more("row_throughput", Throughput, "rows", "floor"),
     more("row_cpu", Processor, "rows", "floor"),
     more("unix_cpu", Processor, "unix", "floor"),
