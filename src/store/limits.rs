@@ -133,3 +133,26 @@ fn walk(predicate: &Predicate, depth: usize, in_element: bool, terms: &mut usize
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::store::{Content, Retention};
+
+    #[test]
+    fn what_may_take_long_is_not_light() {
+        let light = |steps| is_light(&Transaction { operation: "a".to_owned(), at: Timestamp(0), steps });
+        let replace = |deleted| {
+            let content = Content { deleted, ..Content::default() };
+            Step::Replace { number: 1, expected: None, content }
+        };
+        let join = |many| Step::Members { group: 1, expected: None, add: (0..many).collect(), remove: Vec::new() };
+        let retention = Retention { connection: String::new(), keep: 0, before: Timestamp(0) };
+        assert!(light(vec![replace(false), join(3)]));
+        assert!(!light(vec![replace(true)]), "all memberships end with it");
+        assert!(!light(vec![join(1_000)]));
+        assert!(!light(vec![Step::Remove { number: 1, expected: None }]));
+        assert!(!light(vec![replace(false), Step::ForgetEvents(retention)]));
+    }
+}
