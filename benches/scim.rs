@@ -1,7 +1,7 @@
 //! SCIM: creates beside bare commits, look-ups and pages by the number of people, members of groups of any size.
 //!
 //! See README.md. `--json` prints one JSON object on stdout, `--quick` takes shorter rounds and 100,000 people at
-//! most, `--peers` also measures two other servers, installed from npm and PyPI.
+//! most, `--creates` measures creates alone, `--peers` also measures two other servers, installed from npm and PyPI.
 
 #![allow(clippy::indexing_slicing, reason = "an index into JSON that is not there reads as null")]
 
@@ -74,9 +74,9 @@ fn run() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     if let Some(other) =
-        arguments.iter().find(|one| !["--json", "--quick", "--peers", "--bench"].contains(&one.as_str()))
+        arguments.iter().find(|one| !["--json", "--quick", "--creates", "--peers", "--bench"].contains(&one.as_str()))
     {
-        return Err(format!("unknown argument {other}; there are --json, --quick and --peers").into());
+        return Err(format!("unknown argument {other}; there are --json, --quick, --creates and --peers").into());
     }
     let plan = if has("--quick") {
         Plan { rounds: 3, window: Duration::from_millis(700), samples: 200, worlds: &[1_000, 100_000] }
@@ -86,11 +86,12 @@ fn run() -> Result<(), Failure> {
     say("creates, in turn with bare commits");
     let creates = creates(plan)?;
     let mut worlds = serde_json::Map::new();
-    for users in plan.worlds {
+    let sizes = if has("--creates") { &[] } else { plan.worlds };
+    for users in sizes {
         say(&format!("{users} people"));
         worlds.insert(users.to_string(), people(*users, plan)?);
     }
-    let ratios = ratios(&creates, &worlds, plan.worlds);
+    let ratios = ratios(&creates, &worlds, sizes);
     let mut result = json!({"ratios": ratios, "creates": creates, "people": worlds});
     if has("--peers") {
         say("the peers");

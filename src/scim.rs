@@ -58,12 +58,14 @@ pub use undo::{Since, Undone};
 pub use watch::{OutcomeClass, Risk, Standing};
 
 use self::caller::{Caller, Connections};
+use self::content::Draft;
 use self::cursor::Cursors;
 use self::event::Waiting;
 use self::list::Span;
 use self::respond::failure;
 use self::roles::Grantable;
 use self::schema::{ResourceKind, Schemas};
+use self::state::UserState;
 use self::watch::Watch;
 use crate::clock::Sources;
 use crate::domain::{Number, Revision};
@@ -180,6 +182,8 @@ impl From<ScimError> for Failure {
 struct Written {
     record: Record,
     revision: Revision,
+    /// The same, not yet text, of somebody who was created or linked anew.
+    person: Option<Draft<UserState>>,
 }
 
 impl Scim {

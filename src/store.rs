@@ -406,7 +406,8 @@ pub enum StoreError {
 
 /// The ledger. See the module for its promises.
 pub trait Store: Send + Sync {
-    /// Writes. Answers once the commit is durable and the apply hook has run.
+    /// Writes. Answers once the commit is durable and the apply hook has run. A small write may be done on the caller's
+    /// thread, where the runtime has others.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>>;
 
     /// Looks several resources up by one read of one state; answers in their order. Deleted ones are found, too.

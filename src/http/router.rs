@@ -26,7 +26,7 @@ pub enum Handling {
     /// On the connection's own task, at once or by a future that ends with the client's patience: for work without
     /// effects.
     Here(PromptHandler),
-    /// By a future, on a task of its own.
+    /// By a future that runs to its end: on a task of its own where it waits.
     Later(Handler),
     /// By a future that reads the body piece by piece.
     Stream(StreamHandler),

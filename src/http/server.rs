@@ -19,6 +19,7 @@ mod target;
 mod tests;
 mod tls;
 mod transport;
+mod turns;
 mod vitals;
 
 use std::future::{Future, poll_fn};

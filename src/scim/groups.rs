@@ -212,7 +212,7 @@ impl Scim {
             steps.push(Step::Members { group: record.number, expected, add: plan.add, remove: plan.remove });
         }
         if steps.is_empty() {
-            return Ok(Written { record, revision: self.revision().await? });
+            return Ok(Written { record, revision: self.revision().await?, person: None });
         }
         let committed = self.commit(wall, steps).await?;
         log_marks(&limits.writer, id, &marked);

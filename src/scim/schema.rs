@@ -98,7 +98,9 @@ impl<'a> Path<'a> {
 
     /// The path of the index: lower case.
     pub fn key(&self) -> String {
-        self.to_string().to_lowercase()
+        let mut key = self.to_string();
+        key.make_ascii_lowercase();
+        key
     }
 
     /// Whether the server alone writes it.

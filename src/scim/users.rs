@@ -16,7 +16,7 @@ use super::state::{Claims, Ended, UserState};
 use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Kind, Lookup, Record, Step};
+use crate::store::{Kind, Lookup, Outcome, Record, Step};
 use crate::token::LEEWAY;
 
 /// Who writes, and by which rules.
@@ -70,7 +70,7 @@ impl Scim {
         let resource = definition.parse(&json_body(request)?, &caller.tolerance())?;
         definition.check_required(&resource)?;
         let written = self.create_user(caller.wall(), &Writer::of(caller), &resource, Facts::default()).await?;
-        let answered = self.answered_new_user(caller, &written.record, &wanted, written.revision)?;
+        let answered = self.answered_new_user(caller, written, &wanted)?;
         Ok(answered.with_body(StatusCode::CREATED))
     }
 
@@ -223,7 +223,8 @@ impl Scim {
         steps.extend(noted);
         let committed = self.commit_person(wall, steps, &draft).await?;
         log_marks(writer.name(), &id, &marked);
-        written(&committed, |outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome))
+        let record = |outcome: &Outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome);
+        Ok(Written { person: Some(draft), ..written(&committed, record)? })
     }
 
     /// The same id, the next version, and only the rights that this create gives. An administrative lock stays: it is
@@ -256,7 +257,8 @@ impl Scim {
         steps.extend(noted);
         let committed = self.commit_person(wall, steps, &draft).await?;
         log_marks(writer.name(), &record.id, &marked);
-        written(&committed, |outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome))
+        let after = |outcome: &Outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome);
+        Ok(Written { person: Some(draft), ..written(&committed, after)? })
     }
 
     /// Read, change, write; again where somebody else wrote in between and the client named no version.
@@ -301,7 +303,7 @@ impl Scim {
         let noted = self.settle_password(writer, &mut draft).await?;
         let (content, marked) = self.user_content(wall, &writer.limits, id, &mut draft, false).await?;
         if content.document == record.document && content.state == record.state {
-            return Ok(Written { record, revision: self.revision().await? });
+            return Ok(Written { record, revision: self.revision().await?, person: None });
         }
         let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
@@ -340,11 +342,11 @@ fn note_end(draft: &mut Draft<UserState>, was_active: bool, wall: &Wall, writer:
 /// The record after the first step of a transaction.
 pub(super) fn written(
     committed: &crate::store::Committed,
-    record: impl FnOnce(&crate::store::Outcome) -> Record,
+    record: impl FnOnce(&Outcome) -> Record,
 ) -> Result<Written, Failure> {
     let outcome =
         committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
-    Ok(Written { record: record(outcome), revision: committed.revision })
+    Ok(Written { record: record(outcome), revision: committed.revision, person: None })
 }
 
 /// PUT: what is not in the body is gone, except that an absent `active` leaves the person as active as before (a PUT

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::caller::Caller;
-use super::content::add_server_facts;
+use super::content::{Draft, add_server_facts};
 use super::error::ScimError;
 use super::members::Streamed;
 use super::query::{Precondition, Wanted};
 use super::respond::{Answered, date_time, not_modified, tag};
 use super::schema::ResourceKind;
 use super::state::{GroupState, UserState, read_document, read_state};
-use super::{Scim, kind_of, store_failure};
+use super::{Scim, Written, kind_of, store_failure};
 use crate::domain::{Number, Revision};
 use crate::http::{Request, Response, StatusCode};
 use crate::store::{Above, Record, StoreError};
@@ -62,11 +62,16 @@ impl Scim {
     pub(super) fn answered_new_user(
         &self,
         caller: &Caller,
-        record: &Record,
+        written: Written,
         wanted: &Wanted,
-        revision: Revision,
     ) -> Result<Answered, ScimError> {
-        let shown = self.shown_person(caller.connection(), record, Vec::new(), wanted)?;
+        let Written { record, revision, person } = written;
+        let shown = match person {
+            Some(Draft { document, state, .. }) => {
+                self.shown_facts(caller.connection(), &record, document, &state, Vec::new(), wanted)
+            }
+            None => self.shown_person(caller.connection(), &record, Vec::new(), wanted)?,
+        };
         let location = self.location(ResourceKind::User, &record.id);
         Ok(Answered { shown, version: record.version, location, revision: Some(revision), streamed: None })
     }
@@ -131,12 +136,25 @@ impl Scim {
         wanted: &Wanted,
     ) -> Result<Map<String, Value>, ScimError> {
         let state: UserState = read_state(record)?;
-        let mut document = read_document(record)?;
-        add_server_facts(&mut document, &state);
+        let document = read_document(record)?;
+        Ok(self.shown_facts(viewer, record, document, &state, groups, wanted))
+    }
+
+    /// The same of a person whose record is at hand in parts.
+    fn shown_facts(
+        &self,
+        viewer: &str,
+        record: &Record,
+        mut document: Map<String, Value>,
+        state: &UserState,
+        groups: Vec<Value>,
+        wanted: &Wanted,
+    ) -> Map<String, Value> {
+        add_server_facts(&mut document, state);
         if !groups.is_empty() {
             document.insert("groups".to_owned(), Value::Array(groups));
         }
-        Ok(self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted))
+        self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted)
     }
 
     /// The elements of `groups` of the first so many of these people, by two reads however many they are; of fewer of

@@ -73,6 +73,24 @@ pub(super) fn work(transaction: &Transaction) -> usize {
     each.fold(0, usize::saturating_add)
 }
 
+/// Most steps and members, and most searchable values, of a light transaction.
+const LIGHT: usize = 16;
+const LIGHT_VALUES: usize = 128;
+
+/// Whether a transaction is done in a moment, whatever there is: nothing in it ends memberships or events by the thousand.
+pub(super) fn is_light(transaction: &Transaction) -> bool {
+    let mut values = 0_usize;
+    let each = transaction.steps.iter().all(|step| match step {
+        Step::Create { content, .. } | Step::Replace { content, .. } => {
+            values = values.saturating_add(content.index.len());
+            !content.deleted
+        }
+        Step::Members { .. } | Step::Event(_) | Step::Note { .. } => true,
+        Step::Remove { .. } | Step::ForgetEvents(_) => false,
+    });
+    each && values <= LIGHT_VALUES && work(transaction) <= LIGHT
+}
+
 /// Refuses a query that no store may run.
 pub(super) fn query(query: &Query) -> Result<(), StoreError> {
     let mut terms = 0;
@@ -113,5 +131,28 @@ fn walk(predicate: &Predicate, depth: usize, in_element: bool, terms: &mut usize
             }
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::store::{Content, Retention};
+
+    #[test]
+    fn what_may_take_long_is_not_light() {
+        let light = |steps| is_light(&Transaction { operation: "a".to_owned(), at: Timestamp(0), steps });
+        let replace = |deleted| {
+            let content = Content { deleted, ..Content::default() };
+            Step::Replace { number: 1, expected: None, content }
+        };
+        let join = |many| Step::Members { group: 1, expected: None, add: (0..many).collect(), remove: Vec::new() };
+        let retention = Retention { connection: String::new(), keep: 0, before: Timestamp(0) };
+        assert!(light(vec![replace(false), join(3)]));
+        assert!(!light(vec![replace(true)]), "all memberships end with it");
+        assert!(!light(vec![join(1_000)]));
+        assert!(!light(vec![Step::Remove { number: 1, expected: None }]));
+        assert!(!light(vec![replace(false), Step::ForgetEvents(retention)]));
     }
 }

@@ -1,8 +1,9 @@
-//! The ledger on SQLite: one file with a write-ahead log, one thread that writes, a few connections that read.
+//! The ledger on SQLite: one file with a write-ahead log, one connection that writes, a few that read.
 //!
 //! Every acknowledged commit is on disk (`synchronous=FULL`); many transactions share one commit. Needs a tokio
 //! runtime around its futures. Knows of the rest of the house only the contract and the domain's images.
 
+mod desk;
 mod emit;
 mod events;
 mod faults;
@@ -21,16 +22,15 @@ mod writer;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
 
 pub use open::OpenError;
 
+use self::desk::Desk;
 use self::faults::on_read;
 use self::readers::Readers;
-use self::writer::{QUEUE, Request, Shared, Writer};
+use self::writer::{Shared, Writer};
 use super::{
     Above, ApplyHook, BoxFuture, Committed, EventQuery, Found, Head, Kind, LogEntry, LoggedEvent, Lookup, Member,
     Projection, Query, Record, Store, StoreError, Transaction, limits,
@@ -55,8 +55,8 @@ pub struct Options {
 
 /// The ledger on SQLite. Dropping it lets the writer finish what it has taken.
 pub struct SqliteStore {
-    queue: Option<mpsc::Sender<Request>>,
-    writer: Option<JoinHandle<()>>,
+    /// Goes first: what waits is written, and then all is closed.
+    desk: Desk,
     readers: Readers,
     shared: Arc<Shared>,
     /// Released with the store, after the writer.
@@ -75,19 +75,11 @@ impl SqliteStore {
         if let Some(apply) = apply {
             let _ = shared.apply.set(apply);
         }
-        let (queue, waiting) = mpsc::channel(QUEUE);
         let writer = Writer::new(opened.connection, opened.ledger, Arc::clone(&shared), on_fatal);
-        let writer = std::thread::Builder::new()
-            .name("ledger-writer".to_owned())
-            .spawn(move || writer.run(waiting))
-            .map_err(|error| OpenError::Engine(error.to_string()))?;
-        Ok(Self {
-            queue: Some(queue),
-            writer: Some(writer),
-            readers: Readers::new(opened.file),
-            shared,
-            _lock: opened.lock,
-        })
+        let mover = open::open_mover(&opened.file)?;
+        let desk = Desk::open(writer, mover, Arc::clone(&shared));
+        let desk = desk.map_err(|error| OpenError::Engine(error.to_string()))?;
+        Ok(Self { desk, readers: Readers::new(opened.file), shared, _lock: opened.lock })
     }
 
     /// Sets the apply hook, once and before the first commit: what it folds into is itself built by
@@ -96,7 +88,7 @@ impl SqliteStore {
         self.shared.apply.set(apply).is_ok()
     }
 
-    /// A read about each of a list; about nothing, nobody is asked.
+    /// A read of at most one row for each of a list; about nothing, nobody is asked.
     fn read_about<Q: Send + 'static, A: Send + 'static>(
         &self,
         wanted: Vec<Q>,
@@ -105,23 +97,14 @@ impl SqliteStore {
         if wanted.is_empty() {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         }
-        Box::pin(self.readers.read(move |connection| read(connection, wanted)))
-    }
-
-    fn stopped(&self) -> StoreError {
-        let reason = self.shared.stopped.get().map_or("the writer has ended", String::as_str);
-        StoreError::Unavailable(reason.to_owned())
+        Box::pin(self.readers.look_up(wanted.len(), move |connection| read(connection, wanted)))
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // Reads in progress would keep the log from being moved whole.
         self.readers.close();
-        self.queue = None;
-        if let Some(writer) = self.writer.take() {
-            // A panic of the writer was told when it happened.
-            let _ = writer.join();
-        }
     }
 }
 
@@ -129,11 +112,7 @@ impl Store for SqliteStore {
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>> {
         Box::pin(async move {
             limits::transaction(&transaction)?;
-            let queue = self.queue.as_ref().filter(|_| self.shared.stopped.get().is_none());
-            let queue = queue.ok_or_else(|| self.stopped())?;
-            let (answer, answered) = oneshot::channel();
-            queue.send(Request { transaction, answer }).await.map_err(|_| self.stopped())?;
-            answered.await.unwrap_or_else(|_| Err(self.stopped()))
+            self.desk.commit(transaction).await
         })
     }
 
@@ -172,7 +151,11 @@ impl Store for SqliteStore {
     }
 
     fn groups_above(&self, members: Vec<Number>) -> BoxFuture<'_, Result<Vec<Above>, StoreError>> {
-        self.read_about(members, |connection, members| reads::groups_above(connection, &members))
+        if members.is_empty() {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        // There may be very many above one.
+        Box::pin(self.readers.read(move |connection| reads::groups_above(connection, &members)))
     }
 
     fn members_among(&self, group: Number, of: Vec<Number>) -> BoxFuture<'_, Result<Vec<Number>, StoreError>> {

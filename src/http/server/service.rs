@@ -21,6 +21,7 @@ use super::admission::Admission;
 use super::alike::Learning;
 use super::limits::Limits;
 use super::receive::{self, Held, Tally};
+use super::turns::{first_turn, too_late};
 use super::vitals::Vitals;
 use crate::clock::{Clock, Sources};
 use crate::http::body::body_too_large;
@@ -340,7 +341,7 @@ async fn here(slot: Slot, mut answer: Answer, template: &'static str) -> Result<
     }
 }
 
-/// Runs a handler on a task of its own, so that neither a client that hangs up nor a deadline stops it half-way.
+/// Runs a handler, on a task of its own where it waits, so that neither a client that hangs up nor a deadline stops it.
 async fn run(
     slot: Slot,
     template: &'static str,
@@ -350,22 +351,20 @@ async fn run(
 ) -> Result<Response, Refusal> {
     let metrics = Arc::clone(&slot.connection.listener.metrics);
     let span = tracing::info_span!("request", id = request.id, route = template);
+    // Requests beside each other on one connection would wait for each other's first turns.
+    let at_once = deadline.is_some() && !slot.connection.vitals.is_multiplexed();
     let work = async move {
         let _slot = slot;
         handler(request).await
     };
-    let task = tokio::spawn(work.instrument(span));
+    let mut work: Answer = Box::pin(work.instrument(span));
+    if at_once && let Some(done) = first_turn(&mut work).await {
+        return done.map_err(|_| failed(&metrics, template));
+    }
+    let task = tokio::spawn(work);
     let joined = match deadline {
         None => task.await,
-        Some(deadline) => match tokio::time::timeout(deadline, task).await {
-            Ok(joined) => joined,
-            Err(_) => {
-                let message = format!(
-                    "no answer within {deadline:?}; the request may still take effect, look before you try again"
-                );
-                return Err(Refusal::unavailable("timeout", message));
-            }
-        },
+        Some(deadline) => tokio::time::timeout(deadline, task).await.map_err(|_| too_late(deadline))?,
     };
     joined.map_err(|_| failed(&metrics, template))
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::super::schema::{Definition, Target};
+use super::super::schema::{Definition, Path, Target};
 use super::super::state::json_text;
 
 /// Values are shown up to so many bytes of JSON; what is longer is told by its length.
@@ -115,36 +115,47 @@ fn one(definition: &Definition, change: &AttributeChange) -> Value {
     let path = definition.resolve(&attribute);
     let value = |value: &Option<Value>| match value {
         None => Value::Null,
-        Some(_) if path.is_none_or(|path| path.is_secret()) => json!("(secret)"),
-        Some(value) => brief(without_secrets(definition, &attribute, value)),
+        Some(value) => match path.filter(|path| !path.is_secret()) {
+            Some(path) => brief(without_secrets(&path, value)),
+            None => json!("(secret)"),
+        },
     };
     json!({"attribute": attribute, "before": value(&change.before), "after": value(&change.after)})
 }
 
-/// The parts of a complex value that may be shown.
-fn without_secrets(definition: &Definition, attribute: &str, value: &Value) -> Value {
+/// The parts of a complex value that may be shown: those that the schema knows to be open.
+fn without_secrets(path: &Path<'_>, value: &Value) -> Value {
     match value {
-        Value::Array(elements) => {
-            elements.iter().map(|element| without_secrets(definition, attribute, element)).collect()
-        }
+        Value::Array(elements) => elements.iter().map(|element| without_secrets(path, element)).collect(),
         Value::Object(parts) => {
+            let attribute = path.attribute;
+            let is_own_value =
+                |name: &str| !attribute.is_complex() && attribute.multi_valued && name.eq_ignore_ascii_case("value");
             let open =
-                |name: &str| definition.resolve(&format!("{attribute}.{name}")).is_some_and(|path| !path.is_secret());
-            Value::Object(
-                parts
-                    .iter()
-                    .filter(|(name, _)| open(name))
-                    .map(|(name, value)| (name.clone(), value.clone()))
-                    .collect(),
-            )
+                |name: &str| attribute.sub_attribute(name).map_or_else(|| is_own_value(name), |sub| !sub.is_secret());
+            let shown = parts.iter().filter(|(name, _)| open(name));
+            Value::Object(shown.map(|(name, value)| (name.clone(), value.clone())).collect())
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 
+/// No JSON of this value is longer: each character may need six for an escape.
+fn at_most(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 32,
+        Value::String(text) => text.len() * 6 + 2,
+        Value::Array(elements) => elements.iter().map(|element| at_most(element) + 1).sum::<usize>() + 2,
+        Value::Object(parts) => {
+            parts.iter().map(|(name, value)| name.len() * 6 + 4 + at_most(value)).sum::<usize>() + 2
+        }
+    }
+}
+
 fn brief(value: Value) -> Value {
     // Most values are short, and seen to be so without writing them.
-    if matches!(value, Value::Null | Value::Bool(_) | Value::Number(_)) {
+    if at_most(&value) <= LONGEST_VALUE {
         return value;
     }
     let length = json_text(&value).len();

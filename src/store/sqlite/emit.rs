@@ -104,11 +104,16 @@ fn seek(sql: &mut Statement, after: &Position, descending: bool) {
 }
 
 fn conditions(sql: &mut Statement, query: &Query, candidates: Option<&Candidates>) {
-    // A unary plus keeps the engine from listing the whole organization where candidates are few.
-    let plain = if candidates.is_some() { "+" } else { "" };
+    // A unary plus keeps the engine from listing the whole organization where candidates are few, and from sorting where
+    // all users of all organizations are walked.
+    let walked = query.kind == Kind::User && query.organization.is_none();
+    let plain = if candidates.is_some() || walked { "+" } else { "" };
     sql.push("r.deleted = 0 AND ").push(plain).push("r.kind = ").bind(query.kind.name().to_owned());
     if let Some(organization) = &query.organization {
         sql.push(" AND ").push(plain).push("r.organization = ").bind(organization.clone());
+    } else if !walked {
+        // The index of the other kinds says so as well.
+        sql.push(" AND ").push(plain).push("r.kind <> 'user'");
     }
     if let Some(candidates) = candidates {
         sql.push(" AND r.number IN (").append(candidates.numbers.clone()).push(")");

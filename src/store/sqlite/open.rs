@@ -129,6 +129,14 @@ pub(super) fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A connection that moves the write-ahead log to the file, and writes nothing else.
+pub(super) fn open_mover(file: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    settle(&connection)?;
+    Ok(connection)
+}
+
 fn check_engine(found: i32) -> Result<(), OpenError> {
     if found < LEAST_ENGINE { Err(OpenError::OldEngine { found }) } else { Ok(()) }
 }

@@ -1,11 +1,11 @@
-//! The one thread that writes: it drains what waits, runs each transaction in a savepoint, commits all of them at
-//! once, tells the apply hook in revision order, and answers.
+//! The one writer: it runs a group of transactions, commits all of them at once, tells the apply hook in revision order,
+//! and answers. On which thread is the [`desk`](super::desk)'s affair.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
 
 use super::FatalHook;
 use super::faults::Fault;
@@ -13,14 +13,8 @@ use super::head::{self, Ledger};
 use super::steps::{self, Paths, Ran};
 use super::tail;
 use crate::store::{ApplyHook, Committed, Kind, StoreError, Transaction, limits};
+use crate::telemetry::Stopwatch;
 
-/// Most transactions that may wait; whoever comes later waits before the queue.
-pub(super) const QUEUE: usize = 1024;
-/// Most transactions in one commit.
-const GROUP: usize = 256;
-/// A transaction that does more than this is committed alone: within a savepoint the engine's undo list is walked once
-/// for each statement, which is quadratic in the size of the transaction.
-const HEAVY: usize = 256;
 /// How many pages (32 MiB) may stand in the write-ahead log before they go to their places. Pages that many commits
 /// write go there once; a start after a kill reads so many again, in well under a second.
 const CHECKPOINT_PAGES: i64 = 8_000;
@@ -28,13 +22,12 @@ const CHECKPOINT_PAGES: i64 = 8_000;
 /// large change.
 const MOST_PAGES: i64 = 64_000;
 
-pub(super) type Answer = Result<Committed, StoreError>;
+/// Steps and members between looks at the length of the write-ahead log: the engine compiles that question anew each time.
+const UNSEEN: usize = 64;
+/// A group that takes so long, on average, is slow.
+const QUICK: Duration = Duration::from_millis(1);
 
-/// A transaction and who waits for it.
-pub(super) struct Request {
-    pub(super) transaction: Transaction,
-    pub(super) answer: oneshot::Sender<Answer>,
-}
+pub(super) type Answer = Result<Committed, StoreError>;
 
 /// What the writer shares with the store's handle.
 #[derive(Default)]
@@ -64,13 +57,19 @@ impl Stamps {
     }
 }
 
-/// The writer's own state. Lives on its thread.
+/// The writer's own state.
 pub(super) struct Writer {
     connection: Connection,
     ledger: Ledger,
     paths: Paths,
     shared: Arc<Shared>,
     on_fatal: Option<FatalHook>,
+    /// How long a group takes, the last ones weighing most.
+    pace: Duration,
+    /// The last group was of one.
+    alone: bool,
+    /// Steps and members since the length of the log was looked at.
+    unseen: usize,
     /// Commits; another function only where a test makes it fail.
     seal: fn(&Connection) -> rusqlite::Result<()>,
 }
@@ -83,49 +82,57 @@ impl Writer {
         on_fatal: Option<FatalHook>,
     ) -> Self {
         let seal = |connection: &Connection| statement(connection, "COMMIT");
-        Self { connection, ledger, paths: Paths::new(), shared, on_fatal, seal }
+        // Not quick until it was seen to be.
+        let (pace, alone, unseen) = (QUICK, false, 0);
+        Self { connection, ledger, paths: Paths::new(), shared, on_fatal, pace, alone, unseen, seal }
     }
 
-    /// Serves until the last sender is gone.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        let watch = Watch { shared: Arc::clone(&self.shared), on_fatal: self.on_fatal.clone() };
-        let mut kept = None;
-        while let Some(first) = kept.take().or_else(|| queue.blocking_recv()) {
-            let mut group = vec![first];
-            let alone = group.iter().any(is_heavy);
-            while !alone && group.len() < GROUP {
-                match queue.try_recv() {
-                    Ok(next) if is_heavy(&next) => {
-                        kept = Some(next);
-                        break;
-                    }
-                    Ok(next) => group.push(next),
-                    Err(_) => break,
-                }
-            }
-            self.serve(group);
-            self.settle_tail(tail::LONGEST);
-            let others_wait = kept.is_some() || !queue.is_empty();
-            self.checkpoint(if others_wait { MOST_PAGES } else { CHECKPOINT_PAGES });
+    /// Writes a group, tells the apply hook of it, and answers in its order.
+    pub(super) fn serve(&mut self, transactions: &[Transaction]) -> Vec<Answer> {
+        let watch = Stopwatch::start();
+        let answers = match self.write(transactions) {
+            Ok(results) => results.into_iter().map(|result| self.settle(result)).collect(),
+            Err(fault) => vec![Err(self.give_up(fault)); transactions.len()],
+        };
+        self.unseen += transactions.iter().map(limits::work).sum::<usize>();
+        self.pace = (self.pace * 7 + watch.elapsed()) / 8;
+        self.alone = transactions.len() == 1;
+        answers
+    }
+
+    /// Whether a write is likely to be done soon and to have nobody beside it.
+    pub(super) fn is_at_ease(&self) -> bool {
+        self.alone && self.pace < QUICK && self.shared.stopped.get().is_none()
+    }
+
+    /// As if the last groups had been so; for tests.
+    #[cfg(test)]
+    pub(super) fn is_known_to_be(&mut self, quick: bool) {
+        (self.alone, self.pace) = (quick, if quick { Duration::ZERO } else { QUICK });
+    }
+
+    /// Whether [`Self::tidy`] has anything to look at.
+    pub(super) fn is_untidy(&self) -> bool {
+        tail::length(&self.ledger) >= tail::LONGEST || self.unseen >= UNSEEN
+    }
+
+    /// What is done behind the answers, now and then: the tail is settled. Answers whether the log is long enough to be
+    /// moved to the file.
+    pub(super) fn tidy(&mut self, others_wait: bool) -> bool {
+        self.settle_tail(tail::LONGEST);
+        if self.unseen < UNSEEN {
+            return false;
         }
+        self.unseen = 0;
+        self.is_long(if others_wait { MOST_PAGES } else { CHECKPOINT_PAGES })
+    }
+
+    /// The last work before the end.
+    pub(super) fn end(&mut self) {
         self.settle_tail(1);
         if self.shared.stopped.get().is_none() {
             // Best effort: the log is as good a home as the file, only slower to open.
             let _ = self.connection.query_one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        }
-        drop(watch);
-    }
-
-    fn serve(&mut self, group: Vec<Request>) {
-        let (transactions, waiting): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|request| (request.transaction, request.answer)).unzip();
-        let answers = match self.write(&transactions) {
-            Ok(results) => results.into_iter().map(|result| self.settle(result)).collect(),
-            Err(fault) => vec![Err(self.give_up(fault)); waiting.len()],
-        };
-        for (waiting, answer) in waiting.into_iter().zip(answers) {
-            // Whoever went away does not hear it; the commit stands.
-            let _ = waiting.send(answer);
         }
     }
 
@@ -254,42 +261,46 @@ impl Writer {
         stop(&self.shared, self.on_fatal.as_ref(), reason);
     }
 
-    /// Moves pages from the log to the file once there are so many. The answers are out already, so an error here
-    /// concerns only what comes later.
-    fn checkpoint(&mut self, many: i64) {
+    /// Whether so many pages stand in the log and not in the file.
+    fn is_long(&mut self, pages: i64) -> bool {
         if self.shared.stopped.get().is_some() {
-            return;
+            return false;
         }
-        let waiting = || {
-            self.connection
-                .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
-                .query_one([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
-        };
-        let moved = waiting().and_then(|pages| {
-            if pages < many {
-                return Ok(());
-            }
-            self.connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-            // Most pages of this connection's cache are those just moved, which mostly nobody writes again: what is needed
-            // is read anew from the system's, and memory does not grow up to the cache's bound with every ledger.
-            statement(&self.connection, "PRAGMA shrink_memory")
-        });
-        match moved.map_err(Fault::from) {
-            // A full disk does not hurt the log; the next group tries again.
-            Ok(()) | Err(Fault::Passing(_)) => {}
+        let waiting = self
+            .connection
+            .query_one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?));
+        self.hear(waiting).is_some_and(|waiting| waiting >= pages)
+    }
+
+    /// Moves pages from the log to the file. The answers are out already, so an error here concerns only what comes later.
+    pub(super) fn checkpoint(&mut self) {
+        // Most pages of this connection's cache are those just moved, which mostly nobody writes again: what is needed is
+        // read anew from the system's, and memory does not grow up to the cache's bound with every ledger.
+        let moved = checkpoint(&self.connection).and_then(|()| statement(&self.connection, "PRAGMA shrink_memory"));
+        self.hear(moved);
+    }
+
+    /// What came of tidying up. A full disk does not hurt the log, and the next time tries again; on a disk that cannot be
+    /// trusted nothing is acknowledged any more.
+    pub(super) fn hear<T>(&mut self, done: rusqlite::Result<T>) -> Option<T> {
+        match done.map_err(Fault::from) {
+            Ok(done) => return Some(done),
+            Err(Fault::Passing(_)) => {}
             Err(Fault::Refused(error)) => self.stop(&error.to_string()),
             Err(Fault::Fatal(reason)) => self.stop(&reason),
         }
+        None
     }
+}
+
+/// Moves what stands in the log to the file, as far as no reader needs it. Other connections go on reading and writing.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 /// Runs a statement without parameters or rows, compiled once.
 fn statement(connection: &Connection, text: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(text)?.execute([]).map(drop)
-}
-
-fn is_heavy(request: &Request) -> bool {
-    limits::work(&request.transaction) > HEAVY
 }
 
 fn stop(shared: &Shared, on_fatal: Option<&FatalHook>, reason: &str) {
@@ -300,10 +311,16 @@ fn stop(shared: &Shared, on_fatal: Option<&FatalHook>, reason: &str) {
     }
 }
 
-/// Says so when the thread ends by a panic, for example in the apply hook: memory and ledger may then disagree.
-struct Watch {
+/// Says so when a write ends by a panic, for example in the apply hook: memory and ledger may then disagree.
+pub(super) struct Watch {
     shared: Arc<Shared>,
     on_fatal: Option<FatalHook>,
+}
+
+impl Watch {
+    pub(super) fn over(writer: &Writer) -> Self {
+        Self { shared: Arc::clone(&writer.shared), on_fatal: writer.on_fatal.clone() }
+    }
 }
 
 impl Drop for Watch {
@@ -350,19 +367,13 @@ mod tests {
     impl Bench {
         /// Serves one group of creations, each `operation` or `operation=id`, with documents of so many bytes.
         fn serve(&mut self, ids: &[&str], bytes: usize) -> Vec<Answer> {
-            let (group, answers): (Vec<_>, Vec<_>) = ids
-                .iter()
-                .map(|name| {
-                    let (operation, id) = name.split_once('=').unwrap_or((name, name));
-                    let content = Content { document: "x".repeat(bytes), ..Content::default() };
-                    let step = Step::Create { kind: Kind::User, id: id.into(), organization: String::new(), content };
-                    let transaction = Transaction { operation: operation.into(), at: Timestamp(1), steps: vec![step] };
-                    let (answer, answered) = oneshot::channel();
-                    (Request { transaction, answer }, answered)
-                })
-                .unzip();
-            self.writer.serve(group);
-            answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect()
+            let create = |name: &&str| {
+                let (operation, id) = name.split_once('=').unwrap_or((name, name));
+                let content = Content { document: "x".repeat(bytes), ..Content::default() };
+                let step = Step::Create { kind: Kind::User, id: id.into(), organization: String::new(), content };
+                Transaction { operation: operation.into(), at: Timestamp(1), steps: vec![step] }
+            };
+            self.writer.serve(&ids.iter().map(create).collect::<Vec<_>>())
         }
 
         fn rows(&self) -> i64 {
@@ -438,27 +449,8 @@ mod tests {
             assert!(bench.serve(&[&format!("id-{turn}")], 500_000)[0].is_ok());
         }
         let pages = waiting(&bench);
-        bench.writer.checkpoint(pages + 1);
-        assert_eq!(waiting(&bench), pages);
-        bench.writer.checkpoint(pages);
+        assert!(!bench.writer.is_long(pages + 1) && bench.writer.is_long(pages));
+        bench.writer.checkpoint();
         assert_eq!(waiting(&bench), 0);
-    }
-
-    #[test]
-    fn a_panic_of_the_hook_is_told_and_not_acknowledged() {
-        let Bench { mut writer, fatal, folder, .. } = bench();
-        let shared = Arc::new(Shared::default());
-        assert!(shared.apply.set(Arc::new(|_, _| panic!("on purpose"))).is_ok());
-        writer.shared = Arc::clone(&shared);
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let thread = std::thread::spawn(move || writer.run(waiting));
-        let (answer, answered) = oneshot::channel();
-        let transaction = Transaction { operation: "a".into(), at: Timestamp(1), steps: Vec::new() };
-        queue.blocking_send(Request { transaction, answer }).ok().unwrap();
-        assert!(answered.blocking_recv().is_err());
-        assert!(thread.join().is_err());
-        assert_eq!(fatal.lock().unwrap().len(), 1);
-        assert!(shared.stopped.get().is_some());
-        drop(folder);
     }
 }
