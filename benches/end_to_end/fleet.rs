@@ -143,7 +143,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Asks everything twice, since answers are kept from the second time on. Answers of the wrong kind would be another workload than the one described.
+    /// Asks everything twice, since answers are kept from the second time on. Answers of the wrong kind would be another
+    /// workload than the one described.
     fn warm(&mut self, name: &'static str, asked: &'static str, door: Door) -> Result<Load, Failure> {
         let requests = self.asked.requests.get(asked).ok_or("no such questions")?;
         let connections = if matches!(door, Door::Multiplexed(..)) { 1 } else { CONNECTIONS };

@@ -86,11 +86,25 @@ impl<T> Table<T> {
         tag.store(spot.tag, Ordering::Relaxed);
     }
 
-    /// Whether the key was asked for before under this salt, as far as marks tell; the first time leaves one.
+    /// Whether the key was asked for before under this salt, as far as marks tell. The first time leaves a mark, the second
+    /// takes it away.
     pub fn is_asked_again(&self, spot: Spot, salt: u32) -> bool {
-        let mark = spot.tag.wrapping_add(salt.wrapping_mul(0x9E37_79B9));
-        let asked = self.sets.get(spot.set).and_then(|set| set.asked.get(spot.tag as usize % WAYS));
-        asked.is_some_and(|asked| asked.swap(mark, Ordering::Relaxed) == mark)
+        const NOBODY: u32 = 0;
+        let mark = spot.tag.wrapping_add(salt.wrapping_mul(0x9E37_79B9)).max(NOBODY + 1);
+        let Some(set) = self.sets.get(spot.set) else { return false };
+        let place_of = |wanted| set.asked.iter().position(|asked| asked.load(Ordering::Relaxed) == wanted);
+        let (at, left) = match place_of(mark) {
+            Some(at) => (at, NOBODY),
+            // Which of several goes depends on all of them: keys that come in turn, again and again, must not take each other's
+            // marks away for ever.
+            None => {
+                let sum = |sum: u32, asked: &AtomicU32| sum.rotate_left(7) ^ asked.load(Ordering::Relaxed);
+                let any = set.asked.iter().fold(spot.tag, sum).wrapping_mul(0x9E37_79B9) >> 16;
+                (place_of(NOBODY).unwrap_or(any as usize % WAYS), mark)
+            }
+        };
+        set.asked.get(at).into_iter().for_each(|asked| asked.store(left, Ordering::Relaxed));
+        left == NOBODY
     }
 
     /// Lets go of everything else.
@@ -144,8 +158,20 @@ mod tests {
     fn a_mark_is_of_one_key_and_one_salt() {
         let table = Table::<()>::new(1 << 10);
         let asked = |key: u32, salt| table.is_asked_again(table.spot(key), salt);
-        assert!(!asked(1, 1) && asked(1, 1) && asked(1, 1));
+        assert!(!asked(1, 1) && asked(1, 1));
         assert!(!asked(1, 2) && asked(1, 2) && !asked(1, 1));
         assert!(!asked(2, 1), "another key");
+    }
+
+    #[test]
+    fn keys_that_come_in_turn_do_not_take_each_others_marks_away_for_ever() {
+        for (sets, keys) in [(1 << 10, 1 << 10), (1, WAYS), (1, WAYS + 3), (64, 6 * 64)] {
+            let table = Table::<()>::new(sets);
+            let mut waiting: Vec<usize> = (0..keys).collect();
+            for _ in 0..60 {
+                waiting.retain(|key| !table.is_asked_again(table.spot(key), 7));
+            }
+            assert!(waiting.len() <= keys / 50, "{} of {keys} wait for ever", waiting.len());
+        }
     }
 }

@@ -274,9 +274,7 @@ impl Writer {
 
     /// Moves pages from the log to the file. The answers are out already, so an error here concerns only what comes later.
     pub(super) fn checkpoint(&mut self) {
-        // Most pages of this connection's cache are those just moved, which mostly nobody writes again: what is needed is
-        // read anew from the system's, and memory does not grow up to the cache's bound with every ledger.
-        let moved = checkpoint(&self.connection).and_then(|()| statement(&self.connection, "PRAGMA shrink_memory"));
+        let moved = checkpoint(&self.connection);
         self.hear(moved);
     }
 
