@@ -10,7 +10,7 @@ use cedargate::directory::Directory;
 use cedargate::domain::{Asked, Channel, Question, Subject};
 use cedargate::gate::Gate;
 use cedargate::gate::credentials::GateConfig;
-use cedargate::http::{Handling, Method, Reply, Request, RouteTable};
+use cedargate::http::{AlikeHandler, Handling, Method, Reply, Request, RouteTable};
 use cedargate::policy::{Bundle, Live, Source};
 use cedargate::telemetry::Metrics;
 use cedargate::token::{TokenConfig, Verifier};
@@ -74,6 +74,12 @@ impl Inside {
             Handling::Stream(_) => return false,
         };
         response.status() == cedargate::http::StatusCode::OK
+    }
+
+    /// What answers the questions of a connection that says the same head each time, by their bodies alone.
+    pub fn alike(&self) -> Option<AlikeHandler> {
+        let request = Request::new(Method::POST, "/v1/authorize");
+        self.gate.alike(&request.method, &request.path)?(&request)
     }
 
     /// Whether the question is permitted.
