@@ -135,6 +135,7 @@ fn shipped(world: &World) -> Result<Vec<Stage>, Failure> {
         allocations: answer.allocations - request.allocations,
         ..answer
     };
+    let alike = stage("whole answer on a connection that stays", &whole, inside.alike()?);
     let row = stage("decision by row", &asked, |asked| {
         black_box(inside.permits(asked));
     });
@@ -151,6 +152,7 @@ fn shipped(world: &World) -> Result<Vec<Stage>, Failure> {
     (batch.nanoseconds, batch.allocations) = (batch.nanoseconds / each, batch.allocations / each);
     let routes = inside.bundle.routes();
     Ok(vec![
+        alike,
         parse_and_write,
         stage("token, shown before", &shown, verify),
         stage_once("token, first sight (RS256)", &new, verify),
