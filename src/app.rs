@@ -27,7 +27,7 @@ use crate::gate::explain::Explain;
 use crate::http::server::{Bound, Ending, ListenerConfig, Service};
 use crate::http::{RouteTable, Router, operations};
 use crate::manage::{Catalogue, Manage, OperatorToken};
-use crate::policy::{Diagnostic, Live, Source};
+use crate::policy::{Bundle, Diagnostic, Live, Source};
 use crate::scim::{EventRetention, RoleSource, Scim, StoredPasswords};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{ApplyHook, Head, Store};
@@ -122,15 +122,17 @@ impl App {
         let verifier = Arc::new(verifier);
         let certificates = Arc::new(tls::Certificates::load(config)?);
         let source = policy::source(config.policies.as_deref());
-        let loading = Stopwatch::start();
-        let bundle = policy::load_and_try(&source)?;
-        tracing::info!(took_ms = loading.elapsed().as_millis(), "the policies are loaded and tried");
+        let operator_token = files::operator_token(&config.data, &sources).map_err(StartError::File)?;
+        let fatal = Arc::new(Notify::new());
+        // Both take their time, and neither needs the other.
+        let (bundle, opened) = std::thread::scope(|scope| {
+            let bundle = scope.spawn(|| load_policies(&source));
+            let opened = open_ledger(config, &sources, &fatal, &metrics, apply);
+            (bundle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), opened)
+        });
+        let (bundle, (store, directory)) = (bundle?, opened?);
         metrics.policy_bundle(Arc::clone(bundle.id()));
         let live = Arc::new(Live::new(bundle));
-        let operator_token = files::operator_token(&config.data, &sources).map_err(StartError::File)?;
-
-        let fatal = Arc::new(Notify::new());
-        let (store, directory) = open_ledger(config, &sources, &fatal, &metrics, apply)?;
         let authz_config = AuthzConfig {
             cache_entries: config.decision.cache_entries,
             strict_hosts: config.decision.strict_hosts,
@@ -265,6 +267,13 @@ impl App {
         addresses.withdraw(&data);
         if failed { Err(StartError::Store("the ledger failed; see the log".into())) } else { Ok(ending) }
     }
+}
+
+fn load_policies(source: &Source) -> Result<Arc<Bundle>, StartError> {
+    let loading = Stopwatch::start();
+    let bundle = policy::load_and_try(source)?;
+    tracing::info!(took_ms = loading.elapsed().as_millis(), "the policies are loaded and tried");
+    Ok(bundle)
 }
 
 fn open_ledger(
