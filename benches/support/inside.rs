@@ -77,7 +77,8 @@ impl Inside {
         response.status() == cedargate::http::StatusCode::OK
     }
 
-    /// Answers questions as on a connection that says the same head each time: from their bodies to the bytes of whole answers.
+    /// Answers questions as on a connection that says the same head each time: from their bodies to the bytes of whole
+    /// answers.
     pub fn alike(&self) -> Result<impl FnMut(&Bytes), Failure> {
         let request = Request::new(Method::POST, "/v1/authorize");
         let head = self.gate.alike(&request.method, &request.path).ok_or("nothing answers by the body alone")?;

@@ -92,7 +92,8 @@ impl ReadyEntities {
             return Ok(Lent(kept));
         }
         let kept = Arc::new(Kept { key, ready: make()? });
-        // Who asks once does not take the place of who asks often: to let go of what has lain long costs as much as to make it.
+        // Who asks once does not take the place of who asks often: to let go of what has lain long costs as much as to
+        // make it.
         #[expect(clippy::cast_possible_truncation, reason = "a mark")]
         if keep && self.entities.is_asked_again(spot, key.generation as u32) {
             let is_stale = |other: &Kept| other.key.generation != key.generation;

@@ -1,9 +1,9 @@
 //! The standing doubt about our own shortcuts: some decisions are made again, later, by plain Cedar over all policies,
 //! without cache and index, on the very state of the world that the first answer rested on.
 //!
-//! One at a time, on a thread of its own that rests 99 times as long as it works: at most a hundredth of one core. A decision that finds the thread busy is simply not sampled. The first difference is alarm (log, metric, a
-//! concern in readiness) and drops the caches; where the index still differs then, it is not used for that action
-//! any more.
+//! One at a time, on a thread of its own that rests 99 times as long as it works: at most a hundredth of one core. A
+//! decision that finds the thread busy is simply not sampled. The first difference is alarm (log, metric, a concern in
+//! readiness) and drops the caches; where the index still differs then, it is not used for that action any more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};

@@ -6,8 +6,9 @@
 //! policies is another state, under which nothing that was kept is found. Of questions with a credential those are kept
 //! whose token was believed, for as long as it would be believed again; what a password proves is not.
 //!
-//! The table is of fixed size, with places apart for long questions; a look-up takes no lock and allocates nothing. An answer takes a place from the second time on that its question is asked on one revision: what is
-//! never asked again costs a mark, and so does everything while changes pour in.
+//! The table is of fixed size, with places apart for long questions; a look-up takes no lock and allocates nothing. An
+//! answer takes a place from the second time on that its question is asked on one revision: what is never asked again costs
+//! a mark, and so does everything while changes pour in.
 
 use std::sync::Arc;
 
@@ -107,10 +108,10 @@ impl<A, const ROOM: usize> Answers<A, ROOM> {
     ///
     /// `text` is the answer without the decision's id, which is new each time; empty where each is written anew.
     pub fn keep(&self, place: &Place<'_>, basis: Basis, text: &[u8], answer: impl FnOnce() -> A) {
-        let state = basis.clone();
-        if !self.0.is_asked_again(place.spot, state.mark()) {
+        if !self.0.is_asked_again(place.spot, basis.mark()) {
             return;
         }
+        let state = basis.clone();
         let (texts, question) = (Texts::new(place.question, text), place.question.len());
         let end = question + text.len();
         let kept = Kept { basis, answer: answer(), channel: place.channel, question, end, texts };

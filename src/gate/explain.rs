@@ -79,7 +79,7 @@ impl Explain {
 
 /// `POST /v1/explain`: the question of `POST /v1/authorize`.
 fn explain(authz: &Authz, body: &[u8]) -> Result<Value, Refusal> {
-    native::with_question(body, |question| {
+    native::with_question(body, Channel::Api, |question| {
         let explained = authz.view().explain(question).map_err(|failure| refuse(&failure))?;
         Ok(render(&explained))
     })

@@ -234,10 +234,14 @@ async fn answer(gate: &Gate, request: &Request, laps: Option<&Laps>) -> Result<R
 
 /// The decision on a question, with the answer up to its id; `None` where there is something to wait for, or to refuse.
 fn at_once(gate: &Gate, body: &[u8], channel: Channel, laps: Option<&Laps>) -> Option<(Decision, Vec<u8>)> {
-    let read: QuestionBody<'_> = parse(body).ok()?;
-    let own = members(read.context).ok()?;
-    let context = context(own.as_ref(), None);
-    let question = question(&read, &Defaults::of(channel), &context).ok()?;
+    let decided = with_question(body, channel, |question| Ok(decide_at_once(gate, question, laps)));
+    let (decision, basis) = decided.ok()??;
+    let text = write_and_keep(gate, body, channel, &decision, basis).ok()?;
+    Some((decision, text))
+}
+
+/// The decision on a question that waits for nothing, with what it rests on where it may be kept.
+fn decide_at_once(gate: &Gate, question: &Question<'_>, laps: Option<&Laps>) -> Option<(Decision, Option<Basis>)> {
     let waits = match question.subject {
         Subject::User(_) | Subject::Id(_) => false,
         // A password is compared where there is time.
@@ -249,13 +253,12 @@ fn at_once(gate: &Gate, body: &[u8], channel: Channel, laps: Option<&Laps>) -> O
     }
     lap(laps, Stage::Parse);
     let (doubts, proof) = (gate.authz.doubts(), OnceLock::new());
-    let decision = gate.authz.view().timed(laps).proving(&proof).decide(&question).ok()?;
+    let decision = gate.authz.view().timed(laps).proving(&proof).decide(question).ok()?;
     if decision.reason == Reason::Unauthenticated && gate.authz.lacks_key(&question.subject) {
         return None;
     }
-    let basis = basis(&question, &decision, doubts, proof.into_inner());
-    let text = write_and_keep(gate, body, channel, &decision, basis).ok()?;
-    Some((decision, text))
+    let basis = basis(question, &decision, doubts, proof.into_inner());
+    Some((decision, basis))
 }
 
 /// The answer up to its id, kept for whoever asks the same.
@@ -302,12 +305,13 @@ fn keep(gate: &Gate, place: &Place<'_>, before: Option<&Text>, decision: &Decisi
 /// Reads the body of one question and hands the question over.
 pub(super) fn with_question<T>(
     body: &[u8],
+    channel: Channel,
     answer: impl FnOnce(&Question<'_>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let body: QuestionBody<'_> = parse(body)?;
     let own = members(body.context)?;
     let context = context(own.as_ref(), None);
-    answer(&question(&body, &Defaults::default(), &context)?)
+    answer(&question(&body, &Defaults::of(channel), &context)?)
 }
 
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {

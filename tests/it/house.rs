@@ -59,7 +59,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("notify", &["app"]),
     ("indicatif", &["cli"]),
-    ("arc_swap", &["authz", "directory", "gate", "policy", "telemetry", "token"]),
+    ("arc_swap", &["authz", "directory", "policy", "telemetry", "token"]),
     ("tokio_rustls", &["http"]),
     ("webpki", &["http"]),
     ("rustls_native_certs", &["http"]),

@@ -1,8 +1,8 @@
 //! Requests that are alike in all but their bodies, answered where their bytes come in.
 //!
 //! A gateway says the same head again and again. Once the library has read one and its route has something that answers
-//! by the body alone ([`AlikeHandler`](crate::http::AlikeHandler)), the next request with the very same head is answered here: nothing is parsed, since
-//! the same bytes at the begin of a request mean the same request. Whatever is not known by every byte goes to the library
+//! by the body alone ([`AlikeHandler`]), the next request with the very same head is answered here: nothing is parsed,
+//! since the same bytes at the begin of a request mean the same request. Whatever is not known by every byte goes to the library
 //! as it came: pieces, pipelines, new heads, refusals, all of HTTP/2. So where a request begins must be certain: it is
 //! followed from the first byte by lengths that every parser reads alike ([`super::heads`]), and where it is not certain the
 //! connection belongs to the library for good.
@@ -156,17 +156,15 @@ impl<S> Alike<S> {
                 let pattern = head.pattern(request).filter(|pattern| self.is_new(pattern));
                 match head.body.checked_sub(came) {
                     Some(left) => self.hand_over(left, pattern),
-                    None => self.next = Next::Somewhere,
+                    None => self.forget(),
                 }
             }
             Read::Part if request.len() < LONGEST => self.part = request.to_vec(),
-            Read::Part | Read::Doubt => self.next = Next::Somewhere,
-        }
-        if self.next == Next::Somewhere {
-            self.forget();
+            Read::Part | Read::Doubt => self.forget(),
         }
     }
 
+    /// The library has the rest of the connection.
     fn forget(&mut self) {
         self.next = Next::Somewhere;
         (self.known, self.part, self.candidate) = (Vec::new(), Vec::new(), None);

@@ -63,7 +63,7 @@ impl Connection {
     /// and connections may live longer.
     pub(super) fn certificate_lasts(&self) -> Option<Duration> {
         let not_after = self.peer.certificate.as_ref()?.not_after;
-        let left = not_after.saturating_add(1).saturating_sub(self.listener.ids.clock.now().0);
+        let left = not_after.saturating_add(1).saturating_sub(self.listener.ids.now());
         Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
     }
 
