@@ -5,6 +5,9 @@
 
 #![allow(clippy::indexing_slicing, reason = "an index into JSON that is not there reads as null")]
 
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/commits.rs"]
 mod commits;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
@@ -12,6 +15,9 @@ mod commits;
 mod http;
 #[path = "support/ledgers.rs"]
 mod ledgers;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+#[path = "support/multiplexed.rs"]
+mod multiplexed;
 #[path = "support/peers.rs"]
 mod peers;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
@@ -32,13 +38,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cedargate::domain::Number;
 use cedargate::store::{Kind, Step, Store};
 use serde_json::{Value, json};
 
+use client::Requests;
 use commits::Commits;
 use http::Connection;
 use process::Server;
@@ -49,6 +55,8 @@ use workload::{Failure, ORGANIZATION, World, mix};
 const MEDIA_TYPE: &str = "application/scim+json";
 /// Clients that create side by side.
 const CLIENTS: usize = 32;
+/// More than can be created in a millisecond.
+const MOST_CREATES: u64 = 50;
 /// People on a page.
 const PAGE: u64 = 50;
 /// The page that a walk by cursor goes to, where there are so many.
@@ -162,8 +170,11 @@ impl Provider {
     }
 
     fn connection(&self, which: usize) -> Connection {
-        let token = self.tokens.get(which).map_or("", String::as_str);
-        Connection::new(self.front, token, MEDIA_TYPE)
+        Connection::new(self.front, self.token(which), MEDIA_TYPE)
+    }
+
+    fn token(&self, which: usize) -> &str {
+        self.tokens.get(which).map_or("", String::as_str)
     }
 }
 
@@ -184,13 +195,8 @@ fn new_person(number: u64) -> String {
 fn creates(plan: Plan) -> Result<Value, Failure> {
     let folder = tempfile::tempdir()?;
     let provider = Provider::start(folder.path())?;
-    let next = AtomicU64::new(1);
-    let create = |connection: &mut Connection| -> Result<(), Failure> {
-        let body = new_person(next.fetch_add(1, Ordering::Relaxed));
-        connection.send("POST", "/scim/v2/Users", &body)?.expect(201..202)
-    };
-    let mut single = provider.connection(0);
-    create(&mut single)?;
+    provider.connection(0).send("POST", "/scim/v2/Users", &new_person(0))?.expect(201..202)?;
+    let mut newcomers = Newcomers { provider: &provider, next: 1 };
     let bytes = Commits::bytes_of_a_create(folder.path())?;
     let mut bare = Commits::open(folder.path(), bytes)?;
     let mut rates: [Vec<f64>; 3] = Default::default();
@@ -198,23 +204,11 @@ fn creates(plan: Plan) -> Result<Value, Failure> {
     for _ in 0..plan.rounds {
         let [bare_rates, single_rates, client_rates] = &mut rates;
         bare_rates.push(bare.run(plan.window)?);
-        let (before, first) = (provider.server.process.processor_time()?, next.load(Ordering::Relaxed));
-        single_rates.push(repeat(plan.window, || create(&mut single))?);
+        let (before, first) = (provider.server.process.processor_time()?, newcomers.next);
+        single_rates.push(newcomers.create(plan.window, 1)?);
         let spent = provider.server.process.processor_time()?.saturating_sub(before).as_secs_f64();
-        let created = u32::try_from(next.load(Ordering::Relaxed) - first)?;
-        processor_us.push(spent * 1e6 / f64::from(created));
-        let clients: Vec<Result<f64, Failure>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..CLIENTS)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut connection = provider.connection(0);
-                        repeat(plan.window, || create(&mut connection))
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a client failed".into()))).collect()
-        });
-        client_rates.push(clients.into_iter().sum::<Result<f64, Failure>>()?);
+        processor_us.push(spent * 1e6 / f64::from(u32::try_from(newcomers.next - first)?));
+        client_rates.push(newcomers.create(plan.window, CLIENTS)?);
     }
     let [bare_rates, single_rates, client_rates] = &rates;
     let ratio =
@@ -230,15 +224,39 @@ fn creates(plan: Plan) -> Result<Value, Failure> {
     }))
 }
 
-/// How often a second.
-fn repeat(window: Duration, mut what: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
-    let started = Stopwatch::start();
-    let mut count = 0.0;
-    while started.elapsed() < window {
-        what()?;
-        count += 1.0;
+/// People who are yet to be created.
+struct Newcomers<'a> {
+    provider: &'a Provider,
+    next: u64,
+}
+
+impl Newcomers<'_> {
+    /// Creates for a while, over so many connections; how many a second. One client alone waits by spinning: asleep it
+    /// would have the server wake it, which a bare commit has nobody to do for. Many sleep where all of them wait.
+    fn create(&mut self, window: Duration, connections: usize) -> Result<f64, Failure> {
+        let most = u64::try_from(window.as_millis())? * MOST_CREATES;
+        let token = self.provider.token(0);
+        let requests: Requests = (self.next..self.next + most).map(|number| create(token, number)).collect();
+        let plan = client::Plan {
+            status: 201,
+            spins: connections == 1,
+            ..client::Plan::closed(&requests, window, connections)
+        };
+        let load = client::run(self.provider.front, plan.once(0))?;
+        self.next += u64::try_from(load.answers)?;
+        Ok(load.answers as f64 / load.time.as_secs_f64())
     }
-    Ok(count / started.elapsed().as_secs_f64())
+}
+
+/// A person's create, ready to be sent.
+fn create(token: &str, number: u64) -> Box<[u8]> {
+    let body = new_person(number);
+    let head = format!(
+        "POST /scim/v2/Users HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\ncontent-type: {MEDIA_TYPE}\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    format!("{head}{body}").into_bytes().into()
 }
 
 /// Look-ups, pages and changes of members in a world of so many people.

@@ -59,6 +59,10 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Whether a 503 is an answer, too: the server sheds load.
     pub sheds: bool,
+    /// The status of an answer.
+    pub status: u16,
+    /// Waits by spinning, as above. Otherwise the client sleeps where nothing is there to be read.
+    pub spins: bool,
     /// What the body of a permit holds, where no header of ours tells.
     pub permit_mark: Option<&'static str>,
     /// Whether each request must be permitted; answers that differ are counted. Empty: nothing is expected.
@@ -76,6 +80,8 @@ impl Plan {
             connections,
             rate: None,
             sheds: false,
+            status: 200,
+            spins: true,
             permit_mark: None,
             expected: Arc::new([]),
         }
@@ -157,7 +163,7 @@ impl Load {
     }
 }
 
-/// Runs a plan against a server. Fails at any answer but 200.
+/// Runs a plan against a server. Fails at any answer of another status.
 pub fn run(server: impl Into<Door>, plan: Plan) -> Result<Load, Failure> {
     let server = server.into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -197,7 +203,7 @@ async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
     };
     let shared = Arc::new(Shared { plan, next: AtomicUsize::new(0), started: Stopwatch::start() });
     let idle = Arc::new(AtomicU64::new(0));
-    let spinning = tokio::spawn(spin(Arc::clone(&shared), Arc::clone(&idle)));
+    let spinning = (shared.plan.spins).then(|| tokio::spawn(spin(Arc::clone(&shared), Arc::clone(&idle))));
     let asking: Vec<_> = (streams.into_iter())
         .map(|stream| {
             let (shared, head) = (Arc::clone(&shared), head.clone());
@@ -221,7 +227,9 @@ async fn connect_and_ask(server: Door, plan: Plan) -> Result<Load, Failure> {
         load.bytes += one.bytes;
         load.verdicts.extend(one.verdicts);
     }
-    spinning.abort();
+    if let Some(spinning) = spinning {
+        spinning.abort();
+    }
     let idle = Duration::from_nanos(idle.load(Ordering::Relaxed)).as_secs_f64();
     load.busy = (1.0 - idle / load.time.as_secs_f64().max(1e-9)).clamp(0.0, 1.0);
     Ok(load)
@@ -266,9 +274,11 @@ async fn read(stream: &mut (impl Wire + ?Sized), buffer: &mut Vec<u8>, plan: &Pl
     };
     let text = std::str::from_utf8(buffer.get(..head).unwrap_or(&[]))?;
     let shed = plan.sheds && text.starts_with("HTTP/1.1 503");
-    if !shed && !text.starts_with("HTTP/1.1 200") {
+    let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+    if !shed && status != Some(plan.status) {
         let body = String::from_utf8_lossy(buffer.get(head..).unwrap_or(&[])).into_owned();
-        return Err(format!("an answer other than 200: {} {body}", text.lines().next().unwrap_or("")).into());
+        let line = text.lines().next().unwrap_or("");
+        return Err(format!("an answer other than {}: {line} {body}", plan.status).into());
     }
     let header = |name: &str| {
         let fields = text.lines().filter_map(|line| line.split_once(": "));
