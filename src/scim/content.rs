@@ -14,7 +14,7 @@ use super::respond::date_time;
 use super::schema::{Resource, ResourceKind};
 use super::state::{GroupState, UserState, read_document, read_state, write_text};
 use super::{Scim, store_failure};
-use crate::domain::{Image, Number};
+use crate::domain::{Image, Number, Timestamp};
 use crate::store::{Content, IndexEntry, Kind, Lookup, Outcome, Record, UniqueKey};
 use crate::token::Password;
 
@@ -34,6 +34,31 @@ pub(super) struct Draft<State> {
     pub password: Option<Password>,
     /// The writer says that the person is inactive, whatever was before.
     pub says_inactive: bool,
+}
+
+/// A person as the store has one after a write, not yet text.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    pub number: Number,
+    pub id: String,
+    pub version: u64,
+    pub created: Timestamp,
+    pub modified: Timestamp,
+    pub draft: Draft<UserState>,
+}
+
+impl Person {
+    /// After a step.
+    pub fn after(outcome: &Outcome, id: String, draft: Draft<UserState>) -> Self {
+        let Outcome { number, version, created, modified, changed: _ } = *outcome;
+        Self { number, id, version, created, modified, draft }
+    }
+
+    /// Where nothing was to be written.
+    pub fn unchanged(record: Record, draft: Draft<UserState>) -> Self {
+        let Record { number, id, version, created, modified, .. } = record;
+        Self { number, id, version, created, modified, draft }
+    }
 }
 
 /// States that know `externalId` by connection.
@@ -79,9 +104,9 @@ impl<State: External> Draft<State> {
 
     /// Takes over what a writer wants it to be.
     pub fn set(&mut self, resource: Resource, writer: &str) {
-        self.ignored.clone_from(&resource.ignored);
-        self.password.clone_from(&resource.password);
-        let mut map = resource.into_map();
+        let Resource { mut map, ignored, password, .. } = resource;
+        self.ignored = ignored;
+        self.password = password;
         match map.shift_remove("externalId") {
             Some(Value::String(id)) => {
                 self.state.external().insert(writer.to_owned(), id);
@@ -96,10 +121,10 @@ impl<State: External> Draft<State> {
         self.document = map;
     }
 
-    /// What the writer sent in vain.
-    fn marks(&self, rights: &[Mark]) -> Vec<Mark> {
-        let unknown = self.ignored.iter().map(|name| Mark::new(name, "", MarkReason::UnknownAttribute));
-        rights.iter().cloned().chain(unknown).collect()
+    /// What the writer sent in vain: rights, and what no schema knows.
+    fn marks(&self, mut rights: Vec<Mark>) -> Vec<Mark> {
+        rights.extend(self.ignored.iter().map(|name| Mark::new(name, "", MarkReason::UnknownAttribute)));
+        rights
     }
 
     /// Text of the document.
@@ -119,23 +144,24 @@ impl Scim {
         deleted: bool,
     ) -> Result<(Content, Vec<Mark>), ScimError> {
         let accounts = self.accounts(wall, account_ids(&draft.document, USER_EXTENSION)).await?;
-        let rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
+        let mut rights = user_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
-        let marked = draft.marks(&rights.marked);
+        let marked = draft.marks(std::mem::take(&mut rights.marked));
         wall.journal.mark(&marked);
-        draft.state.claims.clone_from(&rights.claims);
+        draft.state.claims = std::mem::take(&mut rights.claims);
         let state = &draft.state;
-        let image = user_image(id, wall.number, &draft.document, state, &rights, deleted);
+        let image = user_image(id, wall.number, &draft.document, state, rights, deleted);
         let mut unique = life::user_keys(&draft.document, state, deleted);
         if !deleted {
             unique.extend(self.declared_keys(ResourceKind::User, wall, &draft.document));
         }
-        let mut shown = draft.document.clone();
-        add_server_facts(&mut shown, state);
+        let mut facts = Map::new();
+        add_server_facts(&mut facts, state);
+        let index = || self.index(ResourceKind::User, &[&draft.document, &facts], &state.external);
         let content = Content {
             document: write_text(&draft.document)?,
             state: write_text(state)?,
-            index: if deleted { Vec::new() } else { self.index(ResourceKind::User, shown, &state.external) },
+            index: if deleted { Vec::new() } else { index() },
             unique,
             image: Some(Image::User(image)),
             deleted,
@@ -152,18 +178,18 @@ impl Scim {
         draft: &mut Draft<GroupState>,
     ) -> Result<(Content, Vec<Mark>), ScimError> {
         let accounts = self.accounts(wall, account_ids(&draft.document, GROUP_EXTENSION)).await?;
-        let rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
+        let mut rights = group_rights(&draft.document, limits, &draft.state.claims, &accounts);
         refuse_marks(limits, &rights.marked)?;
-        let marked = draft.marks(&rights.marked);
+        let marked = draft.marks(std::mem::take(&mut rights.marked));
         wall.journal.mark(&marked);
-        draft.state.claims.clone_from(&rights.claims);
+        draft.state.claims = std::mem::take(&mut rights.claims);
         let mut unique = life::group_keys(&wall.id, &draft.document, &draft.state);
         unique.extend(self.declared_keys(ResourceKind::Group, wall, &draft.document));
-        let image = image::group_image(id, wall.number, &draft.document, &rights);
+        let image = image::group_image(id, wall.number, &draft.document, rights);
         let content = Content {
             document: write_text(&draft.document)?,
             state: write_text(&draft.state)?,
-            index: self.index(ResourceKind::Group, draft.document.clone(), &draft.state.external),
+            index: self.index(ResourceKind::Group, &[&draft.document], &draft.state.external),
             unique,
             image: Some(Image::Group(image)),
             deleted: false,
@@ -173,6 +199,9 @@ impl Scim {
 
     /// The numbers of those accounts that this organization has.
     pub(super) async fn accounts(&self, wall: &Wall, ids: Vec<String>) -> Result<BTreeMap<String, Number>, ScimError> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         if ids.len() > MOST_ACCOUNTS {
             return Err(ScimError::invalid_value(format!("at most {MOST_ACCOUNTS} accounts can be given at once")));
         }
@@ -188,13 +217,15 @@ impl Scim {
         values.map(|(path, value)| life::attribute_key(&path, &wall.id, value)).collect()
     }
 
+    /// What a resource is found by, whose document stands here in parts.
     fn index(
         &self,
         kind: ResourceKind,
-        document: Map<String, Value>,
+        documents: &[&Map<String, Value>],
         external: &BTreeMap<String, String>,
     ) -> Vec<IndexEntry> {
-        let mut entries = self.schemas.definition(kind).index(&Resource::from_stored(document));
+        let definition = self.schemas.definition(kind);
+        let mut entries: Vec<IndexEntry> = documents.iter().flat_map(|document| definition.index(document)).collect();
         entries.extend(external.iter().map(|(connection, id)| IndexEntry {
             path: external_path(connection),
             element: 0,
@@ -219,29 +250,6 @@ pub(super) fn add_server_facts(document: &mut Map<String, Value>, state: &UserSt
     }
     if let Some(at) = state.password_changed_at {
         own.insert("passwordChangedAt".to_owned(), Value::from(date_time(at)));
-    }
-}
-
-/// A record as the store has it after a step.
-pub(super) fn record_after(
-    kind: Kind,
-    id: &str,
-    organization: &str,
-    document: String,
-    state: String,
-    outcome: &Outcome,
-) -> Record {
-    Record {
-        number: outcome.number,
-        kind,
-        id: id.to_owned(),
-        organization: organization.to_owned(),
-        version: outcome.version,
-        document,
-        state,
-        deleted: false,
-        created: outcome.created,
-        modified: outcome.modified,
     }
 }
 

@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub(super) use note::Reversal;
 pub use read::{EventPage, EventSearch};
+pub(super) use record::Known;
 
 use super::Scim;
 use super::alarm::AlarmRule;
@@ -95,7 +96,7 @@ pub(super) struct Entry {
     pub status: u16,
     /// When deactivations are too many.
     pub rule: AlarmRule,
-    request: Value,
+    request: Option<Described>,
     marks: Mutex<Vec<Mark>>,
     written: AtomicBool,
 }
@@ -110,7 +111,7 @@ impl Journal {
             at,
             status: success,
             rule: caller.settings().deactivation_alarm,
-            request: described(request),
+            request: Some(Described::of(request)),
             marks: Mutex::default(),
             written: AtomicBool::new(false),
         };
@@ -126,7 +127,7 @@ impl Journal {
             at,
             status: 200,
             rule: AlarmRule::off(),
-            request: Value::Null,
+            request: None,
             marks: Mutex::default(),
             written: AtomicBool::new(false),
         };
@@ -157,18 +158,12 @@ impl Entry {
         self.written.load(Ordering::Acquire)
     }
 
-    /// An event with these facts in its body beside the request and the marks.
-    fn event(&self, status: u16, resource: &str, mut body: Map<String, Value>) -> Event {
-        if !self.request.is_null() {
-            body.insert("request".to_owned(), self.request.clone());
-        }
+    /// An event with these facts in its body, an object, beside the request and the marks.
+    fn event(&self, status: u16, resource: &str, facts: &impl Serialize) -> Event {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        if status < 400 && !marks.is_empty() {
-            let shown = marks
-                .iter()
-                .map(|mark| json!({"attribute": mark.attribute, "value": mark.value, "message": mark.to_string()}));
-            body.insert("marks".to_owned(), shown.collect());
-        }
+        let shown =
+            |mark: &Mark| json!({"attribute": mark.attribute, "value": mark.value, "message": mark.to_string()});
+        let marks = if status < 400 { marks.iter().map(shown).collect() } else { Vec::new() };
         Event {
             id: self.id.clone(),
             connection: self.connection.clone(),
@@ -176,20 +171,43 @@ impl Entry {
             kind: self.kind.name().to_owned(),
             status,
             resource: resource.to_owned(),
-            body: json_text(&Value::Object(body)),
+            body: json_text(&Body { facts, request: self.request.as_ref(), marks }),
             before: None,
         }
     }
 }
 
+/// The body of an event.
+#[derive(Serialize)]
+struct Body<'a, Facts: Serialize> {
+    #[serde(flatten)]
+    facts: &'a Facts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a Described>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<Value>,
+}
+
 /// What the log shows of a request. Its query is left out: filters hold names and addresses of people.
-fn described(request: &Request) -> Value {
-    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect::<String>();
-    let mut described = json!({"method": request.method.as_str(), "path": short(&request.path)});
-    if let (Some(client), Some(members)) = (request.header("user-agent"), described.as_object_mut()) {
-        members.insert("client".to_owned(), Value::from(short(client)));
+#[derive(Debug, Serialize)]
+struct Described {
+    method: String,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
+
+impl Described {
+    fn of(request: &Request) -> Self {
+        let short = |text: &str| {
+            if text.len() <= LONGEST_TEXT && !text.bytes().any(|byte| byte.is_ascii_control()) && text.is_ascii() {
+                return text.to_owned();
+            }
+            text.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect()
+        };
+        let client = request.header("user-agent").map(short);
+        Self { method: request.method.as_str().to_owned(), path: short(&request.path), client }
     }
-    described
 }
 
 /// What is being written beside answers.
@@ -242,20 +260,17 @@ impl Waiting {
 impl Scim {
     /// A failed request.
     pub(super) fn log_failure(&self, entry: &Entry, request: &Request, error: &ScimError) {
-        let mut body = Map::new();
-        body.insert("detail".to_owned(), Value::from(error.detail.as_str()));
-        if let Some(scim_type) = error.scim_type {
-            body.insert("scimType".to_owned(), Value::from(scim_type));
+        let mut facts = json!({"detail": error.detail});
+        if let (Some(scim_type), Some(facts)) = (error.scim_type, facts.as_object_mut()) {
+            facts.insert("scimType".to_owned(), Value::from(scim_type));
         }
-        let event = entry.event(error.status.as_u16(), request.parameter("id"), body);
+        let event = entry.event(error.status.as_u16(), request.parameter("id"), &facts);
         self.log_beside(&entry.connection, Step::Event(event));
     }
 
     /// A write that had nothing to change.
     pub(super) fn log_unchanged(&self, entry: &Entry, request: &Request) {
-        let mut body = Map::new();
-        body.insert("changes".to_owned(), json!([]));
-        let event = entry.event(entry.status, request.parameter("id"), body);
+        let event = entry.event(entry.status, request.parameter("id"), &json!({"changes": []}));
         self.log_beside(&entry.connection, Step::Event(event));
     }
 
@@ -266,7 +281,7 @@ impl Scim {
             return None;
         }
         let id = self.sources.identifier();
-        let body = json!({"request": described(request), "detail": error.detail});
+        let body = json!({"request": Described::of(request), "detail": error.detail});
         let event = Event {
             id: id.clone(),
             connection: connection.to_owned(),

@@ -1,8 +1,9 @@
 //! Groups: create, replace, patch, delete. Their members are in [`super::members`].
 
 use super::caller::{Caller, Wall};
-use super::content::{Draft, log_marks, record_after};
+use super::content::{Draft, log_marks};
 use super::error::ScimError;
+use super::event::Known;
 use super::image::{GROUP_EXTENSION, Limits, Mark};
 use super::members::MemberPlan;
 use super::patch::{self, MemberOperation};
@@ -10,11 +11,10 @@ use super::query::{Precondition, Wanted};
 use super::respond;
 use super::schema::{Resource, ResourceKind};
 use super::state::GroupState;
-use super::users::written;
-use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body};
+use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, no_outcome};
 use crate::domain::Revision;
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{CREATED, Kind, Record, Step};
+use crate::store::{CREATED, Committed, Kind, Record, Step};
 
 /// The longest `displayName` in characters.
 const LONGEST_NAME: usize = 1_000;
@@ -38,7 +38,7 @@ impl Scim {
         definition.check_required(&resource)?;
         let members = resource.take_members().unwrap_or_default();
         let written = self.create_group(caller.wall(), &caller.limits(), resource, &members).await?;
-        let answered = self.answered_group(caller, &written.record, &wanted, Some(written.revision)).await?;
+        let answered = self.answered_group(caller, &written.resource, &wanted, Some(written.revision)).await?;
         Ok(answered.with_body(StatusCode::CREATED))
     }
 
@@ -71,7 +71,7 @@ impl Scim {
         let change = GroupChange { document: &document, members: &members, passed_over: Vec::new() };
         let id = request.parameter("id");
         let written = self.change_group(caller.wall(), &limits, id, &precondition, &change).await?;
-        let answered = self.answered_group(caller, &written.record, &wanted, Some(written.revision)).await?;
+        let answered = self.answered_group(caller, &written.resource, &wanted, Some(written.revision)).await?;
         Ok(answered.with_body(StatusCode::OK))
     }
 
@@ -99,7 +99,7 @@ impl Scim {
         if without_body {
             wanted.excluded = Some(vec!["members".to_owned()]);
         }
-        let answered = self.answered_group(caller, &written.record, &wanted, Some(written.revision)).await?;
+        let answered = self.answered_group(caller, &written.resource, &wanted, Some(written.revision)).await?;
         Ok(if without_body { answered.without_body() } else { answered.with_body(StatusCode::OK) })
     }
 
@@ -120,7 +120,8 @@ impl Scim {
         let record = self.living(wall, Kind::Group, id).await?;
         precondition.check(record.version)?;
         let expected = precondition.is_set().then_some(record.version);
-        Ok(self.commit(wall, vec![Step::Remove { number: record.number, expected }]).await?.revision)
+        let steps = vec![Step::Remove { number: record.number, expected }];
+        Ok(self.commit_knowing(wall, steps, Known { before: Some(record), person: None }).await?.revision)
     }
 
     /// Makes a group with its members in one transaction.
@@ -130,7 +131,7 @@ impl Scim {
         limits: &Limits,
         resource: Resource,
         members: &[String],
-    ) -> Result<Written, ScimError> {
+    ) -> Result<Written<Record>, ScimError> {
         let id = self.sources.identifier();
         let mut draft = Draft::<GroupState>::default();
         draft.state.creator.clone_from(&limits.writer);
@@ -167,7 +168,7 @@ impl Scim {
         id: &str,
         precondition: &Precondition,
         change: &GroupChange<'_>,
-    ) -> Result<Written, ScimError> {
+    ) -> Result<Written<Record>, ScimError> {
         let number = self.living(wall, Kind::Group, id).await?.number;
         let _turn = self.stripe(number).await;
         for _ in 0..ATTEMPTS {
@@ -187,7 +188,7 @@ impl Scim {
         id: &str,
         precondition: &Precondition,
         change: &GroupChange<'_>,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Written<Record>, Failure> {
         let record = self.living(wall, Kind::Group, id).await?;
         precondition.check(record.version)?;
         let mut draft = Draft::<GroupState>::read(&record)?;
@@ -212,9 +213,9 @@ impl Scim {
             steps.push(Step::Members { group: record.number, expected, add: plan.add, remove: plan.remove });
         }
         if steps.is_empty() {
-            return Ok(Written { record, revision: self.revision().await?, person: None });
+            return Ok(Written { resource: record, revision: self.revision().await? });
         }
-        let committed = self.commit(wall, steps).await?;
+        let committed = self.commit_knowing(wall, steps, Known { before: Some(record), person: None }).await?;
         log_marks(&limits.writer, id, &marked);
         last_written(&committed, id, wall, document, state)
     }
@@ -226,17 +227,26 @@ impl Scim {
 
 /// The record after the last step of a transaction on one group.
 fn last_written(
-    committed: &crate::store::Committed,
+    committed: &Committed,
     id: &str,
     wall: &Wall,
     document: String,
     state: String,
-) -> Result<Written, Failure> {
-    let last = crate::store::Committed {
-        revision: committed.revision,
-        outcomes: committed.outcomes.last().cloned().into_iter().collect(),
+) -> Result<Written<Record>, Failure> {
+    let outcome = committed.outcomes.last().ok_or_else(no_outcome)?;
+    let resource = Record {
+        number: outcome.number,
+        kind: Kind::Group,
+        id: id.to_owned(),
+        organization: wall.id.clone(),
+        version: outcome.version,
+        document,
+        state,
+        deleted: false,
+        created: outcome.created,
+        modified: outcome.modified,
     };
-    written(&last, |outcome| record_after(Kind::Group, id, &wall.id, document, state, outcome))
+    Ok(Written { resource, revision: committed.revision })
 }
 
 fn check_name(draft: &Draft<GroupState>) -> Result<(), ScimError> {

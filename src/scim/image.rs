@@ -15,7 +15,7 @@ pub(super) use role::role_name;
 
 use super::connection::Connection;
 use super::state::{Claim, Claims, UserState};
-use crate::domain::{AccessMethods, AdministrationLevel, GroupImage, Number, UserImage, fold};
+use crate::domain::{AccessMethods, AdministrationLevel, GroupImage, Number, UserImage, folded};
 
 /// The URN of our extension of people.
 pub const USER_EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:cedargate:2.0:User";
@@ -141,10 +141,10 @@ pub(super) fn user_image(
     organization: Number,
     document: &Map<String, Value>,
     state: &UserState,
-    rights: &Rights,
+    rights: Rights,
     deleted: bool,
 ) -> UserImage {
-    let login = text(document.get("userName")).filter(|login| fold(login) != fold(&state.username));
+    let login = text(document.get("userName")).filter(|login| folded(login) != folded(&state.username));
     let held = !deleted;
     UserImage {
         id: id.to_owned(),
@@ -155,9 +155,9 @@ pub(super) fn user_image(
         locked: state.locked,
         level: if held { rights.level } else { AdministrationLevel::BasicUser },
         methods: if held { rights.methods } else { AccessMethods { dashboard: false, api: false } },
-        roles: if held { rights.roles.clone() } else { Vec::new() },
+        roles: if held { rights.roles } else { Vec::new() },
         assigned: held && rights.assigned,
-        accounts: if held { rights.accounts.clone() } else { Vec::new() },
+        accounts: if held { rights.accounts } else { Vec::new() },
         password_changed_at: state.password_changed_at,
         linked_again: state.linked_again,
         external_ids: state.external.clone(),
@@ -165,19 +165,14 @@ pub(super) fn user_image(
 }
 
 /// What decisions read of a group.
-pub(super) fn group_image(
-    id: &str,
-    organization: Number,
-    document: &Map<String, Value>,
-    rights: &Rights,
-) -> GroupImage {
+pub(super) fn group_image(id: &str, organization: Number, document: &Map<String, Value>, rights: Rights) -> GroupImage {
     GroupImage {
         id: id.to_owned(),
         organization,
         name: text(document.get("displayName")).unwrap_or_default().to_owned(),
-        roles: rights.roles.clone(),
+        roles: rights.roles,
         assigned: rights.assigned,
-        accounts: rights.accounts.clone(),
+        accounts: rights.accounts,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 /// Reads one JSON text.
@@ -79,11 +80,14 @@ impl<'de> Visitor<'de> for Reading {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
-            if members.contains_key(&name) {
-                return Err(A::Error::custom("a member is given twice in one object; send it once"));
+            match members.entry(name) {
+                Entry::Occupied(_) => {
+                    return Err(A::Error::custom("a member is given twice in one object; send it once"));
+                }
+                Entry::Vacant(place) => {
+                    place.insert(access.next_value_seed(self)?);
+                }
             }
-            let value = access.next_value_seed(self)?;
-            members.insert(name, value);
         }
         Ok(Value::Object(members))
     }

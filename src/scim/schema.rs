@@ -18,6 +18,8 @@ mod value;
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 pub use attribute::{Attribute, AttributeType, Mutability, Returned, Uniqueness};
 pub(in crate::scim) use body::{is_password, is_path, object};
 pub use limits::check_limits;
@@ -73,6 +75,11 @@ impl Schema {
         &self.attributes
     }
 
+    /// The paths of the attributes of an extension.
+    fn paths(&self) -> impl Iterator<Item = Path<'_>> {
+        self.attributes.iter().map(|attribute| Path { extension: Some(self), attribute, sub: None })
+    }
+
     /// `name` or `name.sub` within this schema, without case.
     fn find(&self, text: &str) -> Option<(&Attribute, Option<&Attribute>)> {
         find(&self.attributes, text)
@@ -98,9 +105,20 @@ impl<'a> Path<'a> {
 
     /// The path of the index: lower case.
     pub fn key(&self) -> String {
-        let mut key = self.to_string();
+        let mut key = self.text();
         key.make_ascii_lowercase();
         key
+    }
+
+    /// The canonical spelling.
+    pub fn text(&self) -> String {
+        let (name, sub) = (self.attribute.name.as_str(), self.sub.map(|sub| sub.name.as_str()));
+        match (self.extension.map(Schema::urn), sub) {
+            (None, None) => name.to_owned(),
+            (None, Some(sub)) => [name, ".", sub].concat(),
+            (Some(urn), None) => [urn, ":", name].concat(),
+            (Some(urn), Some(sub)) => [urn, ":", name, ".", sub].concat(),
+        }
     }
 
     /// Whether the server alone writes it.
@@ -121,11 +139,7 @@ impl<'a> Path<'a> {
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(extension) = self.extension {
-            write!(f, "{}:", extension.urn)?;
-        }
-        f.write_str(&self.attribute.name)?;
-        self.sub.map_or(Ok(()), |sub| write!(f, ".{}", sub.name))
+        f.write_str(&self.text())
     }
 }
 
@@ -260,11 +274,23 @@ impl Definition {
     pub fn attributes(&self) -> impl Iterator<Item = Path<'_>> {
         let core = self.common.iter().chain(&self.core.attributes);
         let core = core.map(|attribute| Path { extension: None, attribute, sub: None });
-        let extensions = self.extensions.iter().flat_map(|extension| {
-            let path = move |attribute| Path { extension: Some(extension), attribute, sub: None };
-            extension.attributes.iter().map(path)
+        core.chain(self.extensions.iter().flat_map(Schema::paths))
+    }
+
+    /// The attributes that a document holds, with their values, in the order of [`Self::attributes`].
+    pub(in crate::scim) fn held<'a>(
+        &'a self,
+        document: &'a Map<String, Value>,
+    ) -> impl Iterator<Item = (Path<'a>, &'a Value)> {
+        let core = self.common.iter().chain(&self.core.attributes);
+        let core = core.map(|attribute| Path { extension: None, attribute, sub: None });
+        let core = core.map(move |path| (path, document));
+        let extensions = self.extensions.iter().filter_map(|extension| {
+            let own = document.get(&extension.urn)?.as_object()?;
+            Some(extension.paths().map(move |path| (path, own)))
         });
-        core.chain(extensions)
+        let all = core.chain(extensions.flatten());
+        all.filter_map(|(path, holder)| Some((path, holder.get(&path.attribute.name)?)))
     }
 }
 

@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use super::caller::{Caller, Wall};
 use super::connection::UsernameChange;
-use super::content::{Draft, log_marks, record_after};
+use super::content::{Draft, Person, log_marks};
 use super::error::ScimError;
+use super::event::Known;
 use super::image::Limits;
 use super::life::{self, change_login, check_user_name, external_key, username_key};
 use super::patch::{self, Operation};
@@ -13,10 +14,10 @@ use super::query::{Precondition, Wanted};
 use super::respond;
 use super::schema::{Definition, Resource, ResourceKind, Tolerance};
 use super::state::{Claims, Ended, UserState};
-use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, store_failure};
+use super::{ATTEMPTS, Failure, Scim, Written, busy, json_body, no_outcome, store_failure};
 use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
-use crate::store::{Kind, Lookup, Outcome, Record, Step};
+use crate::store::{Committed, Kind, Lookup, Record, Step};
 use crate::token::LEEWAY;
 
 /// Who writes, and by which rules.
@@ -59,6 +60,9 @@ impl Facts {
     }
 }
 
+/// What a writer wants a person to be.
+type Wish<'a> = &'a (dyn Fn() -> Result<Resource, ScimError> + Send + Sync);
+
 /// A change of a draft, applied to what is stored at each attempt.
 type Change<'a> = &'a (dyn Fn(&mut Draft<UserState>) -> Result<(), ScimError> + Send + Sync);
 
@@ -67,11 +71,14 @@ impl Scim {
     pub(super) async fn post_user(&self, caller: &Caller, request: &Request) -> Result<Response, ScimError> {
         let wanted = Wanted::read(&request.query_pairs())?;
         let definition = self.schemas.definition(ResourceKind::User);
-        let resource = definition.parse(&json_body(request)?, &caller.tolerance())?;
-        definition.check_required(&resource)?;
+        let (body, tolerance) = (json_body(request)?, caller.tolerance());
+        let resource = || {
+            let resource = definition.parse(&body, &tolerance)?;
+            definition.check_required(&resource)?;
+            Ok(resource)
+        };
         let written = self.create_user(caller.wall(), &Writer::of(caller), &resource, Facts::default()).await?;
-        let answered = self.answered_new_user(caller, written, &wanted)?;
-        Ok(answered.with_body(StatusCode::CREATED))
+        Ok(self.answered_new_user(caller, written, &wanted).with_body(StatusCode::CREATED))
     }
 
     /// PUT /Users/{id}
@@ -85,8 +92,7 @@ impl Scim {
         let change = |draft: &mut Draft<UserState>| replace(definition, draft, resource.clone(), writer.name());
         let id = request.parameter("id");
         let written = self.change_user(caller.wall(), &writer, id, &precondition, &change).await?;
-        let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
-        Ok(answered.with_body(StatusCode::OK))
+        Ok(self.answered_written_user(caller, written, &wanted).await?.with_body(StatusCode::OK))
     }
 
     /// PATCH /Users/{id}
@@ -100,7 +106,7 @@ impl Scim {
         let change = |draft: &mut Draft<UserState>| modify(definition, draft, &operations, &tolerance, writer.name());
         let id = request.parameter("id");
         let written = self.change_user(caller.wall(), &writer, id, &precondition, &change).await?;
-        let answered = self.answered_user(caller, &written.record, &wanted, Some(written.revision)).await?;
+        let answered = self.answered_written_user(caller, written, &wanted).await?;
         let without_body = caller.patches_without_body(ResourceKind::User) && wanted.attributes.is_none();
         Ok(if without_body { answered.without_body() } else { answered.with_body(StatusCode::OK) })
     }
@@ -135,7 +141,8 @@ impl Scim {
         let (content, _) = self.user_content(caller.wall(), &caller.limits(), id, &mut draft, true).await?;
         let mut steps = vec![Step::Replace { number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(number).await?);
-        Ok(self.commit(caller.wall(), steps).await?.revision)
+        let known = Known { before: Some(record), person: Some(&draft) };
+        Ok(self.commit_knowing(caller.wall(), steps, known).await?.revision)
     }
 
     /// Steps that take somebody out of every group.
@@ -146,20 +153,23 @@ impl Scim {
         Ok(groups.into_iter().map(leave).collect())
     }
 
-    /// Makes a person, or links to one that this writer had before.
+    /// Makes a person, or links to one that this writer had before. Each attempt asks for the resource anew: mostly there
+    /// is one.
     pub(super) async fn create_user(
         &self,
         wall: &Wall,
         writer: &Writer,
-        resource: &Resource,
+        resource: Wish<'_>,
         facts: Facts,
-    ) -> Result<Written, ScimError> {
-        check_user_name(resource.text("userName").unwrap_or_default())?;
+    ) -> Result<Written<Person>, ScimError> {
         // Most people who are created are new, and the unique keys say where not; so nobody is looked for first, unless
         // there is a password, whose hash costs far more than the look.
-        let mut look = resource.password.is_some();
+        let mut look = false;
         for _ in 0..ATTEMPTS {
-            let former = if look { self.former(wall, writer, resource).await? } else { None };
+            let resource = resource()?;
+            check_user_name(resource.text("userName").unwrap_or_default())?;
+            look |= resource.password.is_some();
+            let former = if look { self.former(wall, writer, &resource).await? } else { None };
             let attempt = match former {
                 Some(record) => self.try_link(wall, writer, record, resource, facts).await,
                 None => self.try_create(wall, writer, resource, facts).await,
@@ -205,26 +215,24 @@ impl Scim {
         &self,
         wall: &Wall,
         writer: &Writer,
-        resource: &Resource,
+        resource: Resource,
         facts: Facts,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Written<Person>, Failure> {
         let id = self.sources.identifier();
         let mut draft = Draft::<UserState>::default();
         draft.state.creator = writer.name().to_owned();
         draft.state.username = resource.text("userName").unwrap_or_default().to_owned();
         draft.state.active = active(resource.as_map()).unwrap_or(true);
         facts.state(&mut draft.state);
-        draft.set(resource.clone(), writer.name());
+        draft.set(resource, writer.name());
         let noted = self.settle_password(writer, &mut draft).await?;
         let (content, marked) = self.user_content(wall, &writer.limits, &id, &mut draft, false).await?;
-        let (document, state) = (content.document.clone(), content.state.clone());
         let create = Step::Create { kind: Kind::User, id: id.clone(), organization: wall.id.clone(), content };
         let mut steps = vec![create];
         steps.extend(noted);
-        let committed = self.commit_person(wall, steps, &draft).await?;
+        let committed = self.commit_knowing(wall, steps, Known { before: None, person: Some(&draft) }).await?;
         log_marks(writer.name(), &id, &marked);
-        let record = |outcome: &Outcome| record_after(Kind::User, &id, &wall.id, document, state, outcome);
-        Ok(Written { person: Some(draft), ..written(&committed, record)? })
+        written(&committed, id, draft)
     }
 
     /// The same id, the next version, and only the rights that this create gives. An administrative lock stays: it is
@@ -234,16 +242,16 @@ impl Scim {
         wall: &Wall,
         writer: &Writer,
         record: Record,
-        resource: &Resource,
+        resource: Resource,
         facts: Facts,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Written<Person>, Failure> {
         let _turn = self.stripe(record.number).await;
         let mut draft = Draft::<UserState>::read(&record)?;
         let before = draft.text("userName").to_owned();
-        draft.set(resource.clone(), writer.name());
+        draft.state.active = active(resource.as_map()).unwrap_or(true);
+        draft.set(resource, writer.name());
         draft.state.claims = Claims::default();
         draft.state.password = None;
-        draft.state.active = active(resource.as_map()).unwrap_or(true);
         draft.state.ended = None;
         facts.state(&mut draft.state);
         let noted = self.settle_password(writer, &mut draft).await?;
@@ -251,14 +259,14 @@ impl Scim {
         let after = draft.text("userName").to_owned();
         change_login(&mut draft.state, &before, &after, writer.username_change)?;
         let (content, marked) = self.user_content(wall, &writer.limits, &record.id, &mut draft, false).await?;
-        let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(self.leave_all_groups(record.number).await?);
         steps.extend(noted);
-        let committed = self.commit_person(wall, steps, &draft).await?;
-        log_marks(writer.name(), &record.id, &marked);
-        let after = |outcome: &Outcome| record_after(Kind::User, &record.id, &wall.id, document, state, outcome);
-        Ok(Written { person: Some(draft), ..written(&committed, after)? })
+        let id = record.id.clone();
+        let known = Known { before: Some(record), person: Some(&draft) };
+        let committed = self.commit_knowing(wall, steps, known).await?;
+        log_marks(writer.name(), &id, &marked);
+        written(&committed, id, draft)
     }
 
     /// Read, change, write; again where somebody else wrote in between and the client named no version.
@@ -269,7 +277,7 @@ impl Scim {
         id: &str,
         precondition: &Precondition,
         change: Change<'_>,
-    ) -> Result<Written, ScimError> {
+    ) -> Result<Written<Person>, ScimError> {
         let number = self.living(wall, Kind::User, id).await?.number;
         let _turn = self.stripe(number).await;
         for _ in 0..ATTEMPTS {
@@ -289,7 +297,7 @@ impl Scim {
         id: &str,
         precondition: &Precondition,
         change: Change<'_>,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Written<Person>, Failure> {
         let record = self.living(wall, Kind::User, id).await?;
         precondition.check(record.version)?;
         let mut draft = Draft::<UserState>::read(&record)?;
@@ -303,14 +311,14 @@ impl Scim {
         let noted = self.settle_password(writer, &mut draft).await?;
         let (content, marked) = self.user_content(wall, &writer.limits, id, &mut draft, false).await?;
         if content.document == record.document && content.state == record.state {
-            return Ok(Written { record, revision: self.revision().await?, person: None });
+            return Ok(Written { resource: Person::unchanged(record, draft), revision: self.revision().await? });
         }
-        let (document, state) = (content.document.clone(), content.state.clone());
         let mut steps = vec![Step::Replace { number: record.number, expected: Some(record.version), content }];
         steps.extend(noted);
-        let committed = self.commit_person(wall, steps, &draft).await?;
+        let known = Known { before: Some(record), person: Some(&draft) };
+        let committed = self.commit_knowing(wall, steps, known).await?;
         log_marks(writer.name(), id, &marked);
-        written(&committed, |outcome| record_after(Kind::User, id, &wall.id, document, state, outcome))
+        written(&committed, id.to_owned(), draft)
     }
 }
 
@@ -339,14 +347,10 @@ fn note_end(draft: &mut Draft<UserState>, was_active: bool, wall: &Wall, writer:
     }
 }
 
-/// The record after the first step of a transaction.
-pub(super) fn written(
-    committed: &crate::store::Committed,
-    record: impl FnOnce(&Outcome) -> Record,
-) -> Result<Written, Failure> {
-    let outcome =
-        committed.outcomes.first().ok_or_else(|| ScimError::internal("the store answered without an outcome"))?;
-    Ok(Written { record: record(outcome), revision: committed.revision, person: None })
+/// The person after the first step of a transaction.
+fn written(committed: &Committed, id: String, draft: Draft<UserState>) -> Result<Written<Person>, Failure> {
+    let outcome = committed.outcomes.first().ok_or_else(no_outcome)?;
+    Ok(Written { resource: Person::after(outcome, id, draft), revision: committed.revision })
 }
 
 /// PUT: what is not in the body is gone, except that an absent `active` leaves the person as active as before (a PUT

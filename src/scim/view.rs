@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::caller::Caller;
-use super::content::{Draft, add_server_facts};
+use super::content::{Draft, Person, add_server_facts};
 use super::error::ScimError;
 use super::members::Streamed;
 use super::query::{Precondition, Wanted};
@@ -13,9 +13,25 @@ use super::respond::{Answered, date_time, not_modified, tag};
 use super::schema::ResourceKind;
 use super::state::{GroupState, UserState, read_document, read_state};
 use super::{Scim, Written, kind_of, store_failure};
-use crate::domain::{Number, Revision};
+use crate::domain::{Number, Revision, Timestamp};
 use crate::http::{Request, Response, StatusCode};
 use crate::store::{Above, Record, StoreError};
+
+/// What `id` and `meta` tell of a resource.
+#[derive(Clone, Copy, Debug)]
+struct Meta<'a> {
+    id: &'a str,
+    version: u64,
+    created: Timestamp,
+    modified: Timestamp,
+}
+
+impl<'a> From<&'a Record> for Meta<'a> {
+    fn from(record: &'a Record) -> Self {
+        let Record { id, version, created, modified, .. } = record;
+        Self { id, version: *version, created: *created, modified: *modified }
+    }
+}
 
 impl Scim {
     /// GET /Users/{id} and /Groups/{id}
@@ -32,7 +48,7 @@ impl Scim {
             return Ok(not_modified(record.version));
         }
         let answered = match kind {
-            ResourceKind::User => self.answered_user(caller, &record, &wanted, None).await?,
+            ResourceKind::User => self.answered_user(caller, &record, &wanted).await?,
             ResourceKind::Group => self.answered_group(caller, &record, &wanted, None).await?,
         };
         Ok(answered.with_body(StatusCode::OK))
@@ -44,36 +60,52 @@ impl Scim {
         caller: &Caller,
         record: &Record,
         wanted: &Wanted,
-        revision: Option<Revision>,
     ) -> Result<Answered, ScimError> {
-        let shown = match self.shown_user(caller.connection(), record, wanted).await {
-            // The write is done, and nobody is to believe otherwise: its answer leaves out what is too much.
-            Err(error) if error.scim_type == Some("tooMany") && revision.is_some() => {
-                let without = Wanted { excluded: Some(vec!["groups".to_owned()]), ..wanted.clone() };
-                self.shown_user(caller.connection(), record, &without).await?
-            }
-            shown => shown?,
-        };
+        let shown = self.shown_user(caller.connection(), record, wanted).await?;
         let location = self.location(ResourceKind::User, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision, streamed: None })
+        Ok(Answered { shown, version: record.version, location, revision: None, streamed: None })
     }
 
     /// A person who was just created or linked anew, and who is in no group therefore.
-    pub(super) fn answered_new_user(
+    pub(super) fn answered_new_user(&self, caller: &Caller, written: Written<Person>, wanted: &Wanted) -> Answered {
+        self.answered_person(caller, written, Vec::new(), wanted)
+    }
+
+    /// A person who was just changed.
+    pub(super) async fn answered_written_user(
         &self,
         caller: &Caller,
-        written: Written,
+        written: Written<Person>,
         wanted: &Wanted,
     ) -> Result<Answered, ScimError> {
-        let Written { record, revision, person } = written;
-        let shown = match person {
-            Some(Draft { document, state, .. }) => {
-                self.shown_facts(caller.connection(), &record, document, &state, Vec::new(), wanted)
+        let number = written.resource.number;
+        let groups = if wanted.includes(self.schemas.definition(ResourceKind::User), "groups") {
+            match self.group_elements(&[number], usize::MAX).await {
+                Ok((_, mut groups)) => groups.remove(&number).unwrap_or_default(),
+                // The write is done, and nobody is to believe otherwise: its answer leaves out what is too much.
+                Err(error) if error.scim_type == Some("tooMany") => Vec::new(),
+                Err(error) => return Err(error),
             }
-            None => self.shown_person(caller.connection(), &record, Vec::new(), wanted)?,
+        } else {
+            Vec::new()
         };
-        let location = self.location(ResourceKind::User, &record.id);
-        Ok(Answered { shown, version: record.version, location, revision: Some(revision), streamed: None })
+        Ok(self.answered_person(caller, written, groups, wanted))
+    }
+
+    fn answered_person(
+        &self,
+        caller: &Caller,
+        written: Written<Person>,
+        groups: Vec<Value>,
+        wanted: &Wanted,
+    ) -> Answered {
+        let Written { resource: person, revision } = written;
+        let Person { ref id, version, created, modified, .. } = person;
+        let meta = Meta { id, version, created, modified };
+        let Draft { document, state, .. } = person.draft;
+        let shown = self.shown_facts(caller.connection(), meta, document, &state, groups, wanted);
+        let location = self.location(ResourceKind::User, id);
+        Answered { shown, version, location, revision: Some(revision), streamed: None }
     }
 
     /// A group as this caller sees it.
@@ -116,7 +148,8 @@ impl Scim {
     ) -> Result<Vec<Map<String, Value>>, ScimError> {
         let definition = self.schemas.definition(ResourceKind::User);
         let (people, mut groups) = if wanted.includes(definition, "groups") {
-            self.group_elements(records, most).await?
+            let numbers: Vec<Number> = records.iter().map(|record| record.number).collect();
+            self.group_elements(&numbers, most).await?
         } else {
             (records.len(), BTreeMap::new())
         };
@@ -137,14 +170,14 @@ impl Scim {
     ) -> Result<Map<String, Value>, ScimError> {
         let state: UserState = read_state(record)?;
         let document = read_document(record)?;
-        Ok(self.shown_facts(viewer, record, document, &state, groups, wanted))
+        Ok(self.shown_facts(viewer, record.into(), document, &state, groups, wanted))
     }
 
     /// The same of a person whose record is at hand in parts.
     fn shown_facts(
         &self,
         viewer: &str,
-        record: &Record,
+        meta: Meta<'_>,
         mut document: Map<String, Value>,
         state: &UserState,
         groups: Vec<Value>,
@@ -154,24 +187,23 @@ impl Scim {
         if !groups.is_empty() {
             document.insert("groups".to_owned(), Value::Array(groups));
         }
-        self.shown(ResourceKind::User, viewer, record, &state.external, document, wanted)
+        self.shown(ResourceKind::User, viewer, meta, &state.external, document, wanted)
     }
 
     /// The elements of `groups` of the first so many of these people, by two reads however many they are; of fewer of
     /// them, at least one, where together they are in more groups than wanted.
     async fn group_elements(
         &self,
-        records: &[&Record],
+        numbers: &[Number],
         most: usize,
     ) -> Result<(usize, BTreeMap<Number, Vec<Value>>), ScimError> {
         let mut elements: BTreeMap<Number, Vec<Value>> = BTreeMap::new();
-        let mut people = records.len();
+        let mut people = numbers.len();
         if people == 0 {
             return Ok((0, elements));
         }
         let above = loop {
-            let numbers = records.iter().take(people).map(|record| record.number).collect();
-            match self.store.groups_above(numbers).await {
+            match self.store.groups_above(numbers.iter().copied().take(people).collect()).await {
                 Ok(above) if above.len() <= most || people == 1 => break above,
                 Ok(_) => people = people.div_ceil(2),
                 Err(StoreError::TooComplex(_)) if people > 1 => people = people.div_ceil(2),
@@ -233,7 +265,7 @@ impl Scim {
     ) -> Result<Map<String, Value>, ScimError> {
         let state: GroupState = read_state(record)?;
         let document = read_document(record)?;
-        Ok(self.shown(ResourceKind::Group, viewer, record, &state.external, document, wanted))
+        Ok(self.shown(ResourceKind::Group, viewer, record.into(), &state.external, document, wanted))
     }
 
     fn group_element(&self, group: &Record, direct: bool) -> Value {
@@ -250,28 +282,29 @@ impl Scim {
         &self,
         kind: ResourceKind,
         viewer: &str,
-        record: &Record,
+        meta: Meta<'_>,
         external: &BTreeMap<String, String>,
         document: Map<String, Value>,
         wanted: &Wanted,
     ) -> Map<String, Value> {
         let definition = self.schemas.definition(kind);
-        let mut full = Map::with_capacity(document.len() + 4);
-        full.insert("id".to_owned(), Value::from(record.id.as_str()));
+        let mut shown = document;
         if let Some(id) = external.get(viewer) {
-            full.insert("externalId".to_owned(), Value::from(id.as_str()));
+            shown.shift_insert(0, "externalId".to_owned(), Value::from(id.as_str()));
         }
-        full.extend(document);
+        shown.shift_insert(0, "id".to_owned(), Value::from(meta.id));
+        let (created, modified) = (date_time(meta.created), meta.modified);
+        let modified = if modified == meta.created { created.clone() } else { date_time(modified) };
         let meta = json!({
             "resourceType": kind.name(),
-            "created": date_time(record.created),
-            "lastModified": date_time(record.modified),
-            "location": self.location(kind, &record.id),
-            "version": tag(record.version),
+            "created": created,
+            "lastModified": modified,
+            "location": self.location(kind, meta.id),
+            "version": tag(meta.version),
         });
-        full.insert("meta".to_owned(), meta);
+        shown.insert("meta".to_owned(), meta);
         // The schemas are those of what the answer holds (RFC 7643 section 3).
-        let part = definition.project(full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
-        definition.with_schemas(part)
+        definition.project(&mut shown, wanted.attributes.as_deref(), wanted.excluded.as_deref());
+        definition.with_schemas(shown)
     }
 }

@@ -144,7 +144,10 @@ impl Watch {
 
     fn with<T>(&self, connection: &str, work: impl FnOnce(&mut Live) -> T) -> T {
         let mut connections = self.connections();
-        if !connections.contains_key(connection) && connections.len() >= MOST_CONNECTIONS {
+        if let Some(live) = connections.get_mut(connection) {
+            return work(live);
+        }
+        if connections.len() >= MOST_CONNECTIONS {
             let silent = connections.iter().filter(|(_, live)| live.alarm.is_none());
             let longest = silent.min_by_key(|(_, live)| live.last_request).map(|(id, _)| id.clone());
             if let Some(id) = longest {
@@ -172,11 +175,14 @@ impl Watch {
     /// A token was used: whether that is to be written down now.
     pub fn used(&self, connection: &str, token: &str, now: Timestamp) -> bool {
         self.with(connection, |live| {
-            if live.tokens.len() >= MOST_TOKENS && !live.tokens.contains_key(token) {
-                let silent = live.tokens.iter().min_by_key(|(_, used)| used.at).map(|(id, _)| id.clone());
-                silent.map(|id| live.tokens.remove(&id));
+            if !live.tokens.contains_key(token) {
+                if live.tokens.len() >= MOST_TOKENS {
+                    let silent = live.tokens.iter().min_by_key(|(_, used)| used.at).map(|(id, _)| id.clone());
+                    silent.map(|id| live.tokens.remove(&id));
+                }
+                live.tokens.insert(token.to_owned(), Used { at: now, written: None });
             }
-            let used = live.tokens.entry(token.to_owned()).or_insert(Used { at: now, written: None });
+            let Some(used) = live.tokens.get_mut(token) else { return true };
             used.at = now;
             let due = used.written.is_none_or(|written| now.0 - written.0 >= USE_WRITTEN);
             if due {

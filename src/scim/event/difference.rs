@@ -1,9 +1,11 @@
 //! What a write changed in a document, attribute by attribute. Pure. Secrets are told by the schema and never shown.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::super::schema::{Definition, Path, Target};
+use super::super::schema::{Attribute, Definition, Target};
 use super::super::state::json_text;
 
 /// Values are shown up to so many bytes of JSON; what is longer is told by its length.
@@ -61,82 +63,130 @@ impl AttributeChange {
     }
 }
 
-/// Every attribute that differs, in the order of the documents.
-pub(in crate::scim) fn difference(
-    definition: &Definition,
-    before: &Map<String, Value>,
-    after: &Map<String, Value>,
-) -> Vec<AttributeChange> {
-    let mut changes = Vec::new();
-    for name in names(before, after) {
-        let (old, new) = (before.get(name), after.get(name));
-        if old == new {
-            continue;
+/// A change, in the documents themselves.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::scim) struct Changed<'d> {
+    extension: Option<&'d str>,
+    name: &'d str,
+    before: Option<&'d Value>,
+    after: Option<&'d Value>,
+}
+
+impl Changed<'_> {
+    /// To be kept.
+    pub fn to_change(self) -> AttributeChange {
+        AttributeChange {
+            extension: self.extension.map(str::to_owned),
+            name: self.name.to_owned(),
+            before: self.before.cloned(),
+            after: self.after.cloned(),
         }
-        if matches!(definition.target(name), Some(Target::Extension(_))) {
-            let members = |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
-            let (old, new) = (members(old), members(new));
-            changes.extend(names(&old, &new).into_iter().filter(|part| old.get(*part) != new.get(*part)).map(|part| {
-                AttributeChange {
-                    extension: Some(name.to_owned()),
-                    name: part.to_owned(),
-                    before: old.get(part).cloned(),
-                    after: new.get(part).cloned(),
-                }
-            }));
+    }
+}
+
+/// Every attribute that differs, in the order of the documents.
+pub(in crate::scim) fn difference<'d>(
+    definition: &Definition,
+    before: Option<&'d Map<String, Value>>,
+    after: Option<&'d Map<String, Value>>,
+) -> Vec<Changed<'d>> {
+    let mut changes = Vec::new();
+    for change in members(None, before, after) {
+        if matches!(definition.target(change.name), Some(Target::Extension(_))) {
+            let object = |value: Option<&'d Value>| value.and_then(Value::as_object);
+            changes.extend(members(Some(change.name), object(change.before), object(change.after)));
         } else {
-            let change =
-                AttributeChange { extension: None, name: name.to_owned(), before: old.cloned(), after: new.cloned() };
             changes.push(change);
         }
     }
     changes
 }
 
-fn names<'d>(before: &'d Map<String, Value>, after: &'d Map<String, Value>) -> Vec<&'d str> {
-    let new = after.keys().filter(|name| !before.contains_key(*name));
-    before.keys().chain(new).map(String::as_str).collect()
+/// The members of an object that differ, those that were there first.
+fn members<'d>(
+    extension: Option<&'d str>,
+    before: Option<&'d Map<String, Value>>,
+    after: Option<&'d Map<String, Value>>,
+) -> impl Iterator<Item = Changed<'d>> {
+    let was = move |name: &str| before.and_then(|before| before.get(name));
+    let is = move |name: &str| after.and_then(|after| after.get(name));
+    let old = before.into_iter().flatten().map(move |(name, value)| (name, Some(value), is(name)));
+    let new = after.into_iter().flatten().filter(move |(name, _)| was(name).is_none());
+    let all = old.chain(new.map(|(name, value)| (name, None, Some(value))));
+    all.filter(|(_, before, after)| before != after).map(move |(name, before, after)| Changed {
+        extension,
+        name,
+        before,
+        after,
+    })
 }
 
 /// The changes as the log shows them: `{"attribute", "before", "after"}`, null where there was nothing.
-pub(in crate::scim) fn shown(definition: &Definition, changes: &[AttributeChange]) -> Vec<Value> {
-    let mut shown: Vec<Value> = changes.iter().take(MOST_CHANGES).map(|change| one(definition, change)).collect();
+pub(in crate::scim) fn shown<'d>(definition: &'d Definition, changes: &[Changed<'d>]) -> Vec<Shown<'d>> {
+    let mut shown: Vec<_> = changes.iter().take(MOST_CHANGES).map(|change| one(definition, change)).collect();
     if changes.len() > MOST_CHANGES {
-        shown.push(json!({"attribute": format!("and {} more", changes.len() - MOST_CHANGES)}));
+        shown.push(Shown::More { attribute: format!("and {} more", changes.len() - MOST_CHANGES) });
     }
     shown
 }
 
-fn one(definition: &Definition, change: &AttributeChange) -> Value {
-    let attribute = match &change.extension {
-        Some(urn) => format!("{urn}:{}", change.name),
-        None => change.name.clone(),
-    };
-    let path = definition.resolve(&attribute);
-    let value = |value: &Option<Value>| match value {
-        None => Value::Null,
-        Some(value) => match path.filter(|path| !path.is_secret()) {
-            Some(path) => brief(without_secrets(&path, value)),
-            None => json!("(secret)"),
-        },
-    };
-    json!({"attribute": attribute, "before": value(&change.before), "after": value(&change.after)})
+/// An entry of the log's list of changes.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(in crate::scim) enum Shown<'d> {
+    /// One change.
+    One { attribute: Cow<'d, str>, before: Brief<'d>, after: Brief<'d> },
+    /// What is left out.
+    More { attribute: String },
 }
 
-/// The parts of a complex value that may be shown: those that the schema knows to be open.
-fn without_secrets(path: &Path<'_>, value: &Value) -> Value {
-    match value {
-        Value::Array(elements) => elements.iter().map(|element| without_secrets(path, element)).collect(),
-        Value::Object(parts) => {
-            let attribute = path.attribute;
-            let is_own_value =
-                |name: &str| !attribute.is_complex() && attribute.multi_valued && name.eq_ignore_ascii_case("value");
-            let open =
-                |name: &str| attribute.sub_attribute(name).map_or_else(|| is_own_value(name), |sub| !sub.is_secret());
-            let shown = parts.iter().filter(|(name, _)| open(name));
-            Value::Object(shown.map(|(name, value)| (name.clone(), value.clone())).collect())
+fn one<'d>(definition: &'d Definition, change: &Changed<'d>) -> Shown<'d> {
+    let attribute = match change.extension {
+        Some(urn) => Cow::from([urn, ":", change.name].concat()),
+        None => Cow::from(change.name),
+    };
+    let path = definition.resolve(&attribute).filter(|path| !path.is_secret());
+    let value = |value: Option<&'d Value>| match (value, path) {
+        (None, _) => Brief::Nothing,
+        (Some(value), Some(path)) => brief(Open { attribute: path.attribute, value }),
+        (Some(_), None) => Brief::Instead("(secret)".to_owned()),
+    };
+    Shown::One { before: value(change.before), after: value(change.after), attribute }
+}
+
+/// A value as the log shows it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(in crate::scim) enum Brief<'d> {
+    Nothing,
+    Value(Open<'d>),
+    /// This stands in its place.
+    Instead(String),
+}
+
+/// A value of which those parts may be shown that the schema knows to be open.
+pub(in crate::scim) struct Open<'d> {
+    attribute: &'d Attribute,
+    value: &'d Value,
+}
+
+impl Open<'_> {
+    fn is_open(&self, part: &str) -> bool {
+        let attribute = self.attribute;
+        let is_own_value = || !attribute.is_complex() && attribute.multi_valued && part.eq_ignore_ascii_case("value");
+        attribute.sub_attribute(part).map_or_else(is_own_value, |sub| !sub.is_secret())
+    }
+}
+
+impl Serialize for Open<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.value {
+            Value::Array(elements) => {
+                serializer.collect_seq(elements.iter().map(|value| Open { attribute: self.attribute, value }))
+            }
+            Value::Object(parts) => serializer.collect_map(parts.iter().filter(|(name, _)| self.is_open(name))),
+            value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => value.serialize(serializer),
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 
@@ -153,19 +203,19 @@ fn at_most(value: &Value) -> usize {
     }
 }
 
-fn brief(value: Value) -> Value {
+fn brief(open: Open<'_>) -> Brief<'_> {
     // Most values are short, and seen to be so without writing them.
-    if at_most(&value) <= LONGEST_VALUE {
-        return value;
+    if at_most(open.value) <= LONGEST_VALUE {
+        return Brief::Value(open);
     }
-    let length = json_text(&value).len();
-    match value {
-        short if length <= LONGEST_VALUE => short,
-        Value::Array(elements) => json!(format!("({} values, {length} bytes)", elements.len())),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            json!(format!("({length} bytes)"))
-        }
+    let length = json_text(&open).len();
+    if length <= LONGEST_VALUE {
+        return Brief::Value(open);
     }
+    Brief::Instead(match open.value.as_array() {
+        Some(elements) => format!("({} values, {length} bytes)", elements.len()),
+        None => format!("({length} bytes)"),
+    })
 }
 
 #[cfg(test)]
@@ -185,11 +235,12 @@ mod tests {
         let before = map(json!({"userName": "a", "active": true, "roles": [{"value": "R"}],
             (USER_EXTENSION): {"accounts": ["1"], "accessMethods": ["api"]}}));
         let after = map(json!({"userName": "a", "active": false, "title": "T", (USER_EXTENSION): {"accounts": ["1"]}}));
-        let changes = difference(user, &before, &after);
+        let changes = difference(user, Some(&before), Some(&after));
         let shown = shown(user, &changes);
+        let changes: Vec<AttributeChange> = changes.iter().map(|change| change.to_change()).collect();
         let methods = format!("{USER_EXTENSION}:accessMethods");
         assert_eq!(
-            Value::Array(shown),
+            json!(shown),
             json!([
                 {"attribute": "active", "before": true, "after": false},
                 {"attribute": "roles", "before": [{"value": "R"}], "after": null},
@@ -211,7 +262,7 @@ mod tests {
         let long: Vec<String> = (0..500).map(|n| n.to_string()).collect();
         let after = map(json!({"password": "hunter2", "unheard": "hunter2", "title": "x".repeat(5_000),
             (USER_EXTENSION): {"accounts": long}}));
-        let shown = Value::Array(shown(user, &difference(user, &Map::new(), &after))).to_string();
+        let shown = json!(shown(user, &difference(user, None, Some(&after)))).to_string();
         assert!(!shown.contains("hunter2") && shown.contains("(secret)"), "{shown}");
         assert!(shown.len() < 1_000 && shown.contains("(500 values, "), "{shown}");
     }

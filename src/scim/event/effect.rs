@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::image::access_methods;
@@ -10,19 +11,75 @@ use crate::domain::AdministrationLevel;
 
 /// What a person has, or a group gives, by its own document; what comes through groups stands at the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::scim) struct Access {
+pub(in crate::scim) struct Access<'a> {
     /// `None` for groups.
     pub active: Option<bool>,
     locked: Option<bool>,
     level: Option<&'static str>,
-    methods: BTreeSet<String>,
-    roles: BTreeSet<String>,
-    accounts: BTreeSet<String>,
+    methods: BTreeSet<&'a str>,
+    roles: BTreeSet<&'a str>,
+    accounts: BTreeSet<&'a str>,
 }
 
-impl Access {
+/// What is different, by name: `{"before", "after"}` for single facts, `{"gained", "lost"}` for sets.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::scim) struct Effect<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active: Option<Single<Option<bool>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked: Option<Single<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    administration_level: Option<Single<Option<&'static str>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_methods: Option<Exchange<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<Exchange<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts: Option<Exchange<'a>>,
+    /// The groups that a person leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Value>,
+    /// Who joins and leaves a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Value>,
+    /// What these gain or lose by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gives: Option<Value>,
+}
+
+/// A single fact.
+#[derive(Debug, Serialize)]
+struct Single<T> {
+    before: T,
+    after: T,
+}
+
+impl<T: PartialEq> Single<T> {
+    fn of(before: T, after: T) -> Option<Self> {
+        (before != after).then_some(Self { before, after })
+    }
+}
+
+/// A set.
+#[derive(Debug, Serialize)]
+struct Exchange<'a> {
+    gained: Vec<&'a str>,
+    lost: Vec<&'a str>,
+}
+
+impl<'a> Exchange<'a> {
+    fn of(before: &BTreeSet<&'a str>, after: &BTreeSet<&'a str>) -> Option<Self> {
+        (before != after).then(|| Self {
+            gained: after.difference(before).copied().collect(),
+            lost: before.difference(after).copied().collect(),
+        })
+    }
+}
+
+impl<'a> Access<'a> {
     /// A person's.
-    pub fn of_user(document: &Map<String, Value>, state: &UserState, deleted: bool) -> Self {
+    pub fn of_user(document: &Map<String, Value>, state: &'a UserState, deleted: bool) -> Self {
         if deleted {
             return Self { active: Some(false), locked: Some(state.locked), ..Self::default() };
         }
@@ -32,48 +89,31 @@ impl Access {
             active: Some(state.active),
             locked: Some(state.locked),
             level: Some(level.name()),
-            methods: access_methods(document).names().map(str::to_owned).collect(),
+            methods: access_methods(document).names().collect(),
             ..Self::of_claims(&state.claims)
         }
     }
 
     /// What a group's members gain.
-    pub fn of_group(state: &GroupState) -> Self {
+    pub fn of_group(state: &'a GroupState) -> Self {
         Self::of_claims(&state.claims)
     }
 
-    fn of_claims(claims: &Claims) -> Self {
-        Self {
-            roles: claims.given_roles().map(str::to_owned).collect(),
-            accounts: claims.given_accounts().map(str::to_owned).collect(),
-            ..Self::default()
-        }
+    fn of_claims(claims: &'a Claims) -> Self {
+        Self { roles: claims.given_roles().collect(), accounts: claims.given_accounts().collect(), ..Self::default() }
     }
 
-    /// What is different, by name: `{"before", "after"}` for single facts, `{"gained", "lost"}` for sets.
-    pub fn changed_to(&self, after: &Self) -> Map<String, Value> {
-        let mut effect = Map::new();
-        let mut single = |name: &str, before: Value, after: Value| {
-            if before != after {
-                effect.insert(name.to_owned(), json!({"before": before, "after": after}));
-            }
-        };
-        single("active", json!(self.active), json!(after.active));
-        single("locked", json!(self.locked.unwrap_or(false)), json!(after.locked.unwrap_or(false)));
-        single("administrationLevel", json!(self.level), json!(after.level));
-        let sets = [
-            ("accessMethods", &self.methods, &after.methods),
-            ("roles", &self.roles, &after.roles),
-            ("accounts", &self.accounts, &after.accounts),
-        ];
-        for (name, before, after) in sets {
-            if before != after {
-                let gained: Vec<&String> = after.difference(before).collect();
-                let lost: Vec<&String> = before.difference(after).collect();
-                effect.insert(name.to_owned(), json!({"gained": gained, "lost": lost}));
-            }
+    /// What is different.
+    pub fn changed_to(&self, after: &Self) -> Effect<'a> {
+        Effect {
+            active: Single::of(self.active, after.active),
+            locked: Single::of(self.locked.unwrap_or(false), after.locked.unwrap_or(false)),
+            administration_level: Single::of(self.level, after.level),
+            access_methods: Exchange::of(&self.methods, &after.methods),
+            roles: Exchange::of(&self.roles, &after.roles),
+            accounts: Exchange::of(&self.accounts, &after.accounts),
+            ..Effect::default()
         }
-        effect
     }
 
     /// What a group gives, where it gives anything.
@@ -99,8 +139,9 @@ mod tests {
         let mut state = UserState { active: true, ..UserState::default() };
         state.claims.roles.insert("Ordering".into(), claim(true));
         state.claims.roles.insert("Unknown".into(), claim(false));
-        let before = Access::of_user(&Map::new(), &state, false);
-        assert_eq!(before.changed_to(&before), Map::new());
+        let earlier = state.clone();
+        let before = Access::of_user(&Map::new(), &earlier, false);
+        assert_eq!(json!(before.changed_to(&before)), json!({}));
 
         state.claims.roles.remove("Ordering");
         state.claims.accounts.insert("100".into(), claim(true));
@@ -108,7 +149,7 @@ mod tests {
         state.locked = true;
         let after = Access::of_user(&Map::new(), &state, false);
         assert_eq!(
-            Value::Object(before.changed_to(&after)),
+            json!(before.changed_to(&after)),
             json!({
                 "locked": {"before": false, "after": true},
                 "administrationLevel": {"before": "Basic User", "after": "Account Admin"},
@@ -119,6 +160,6 @@ mod tests {
         assert!(!before.ends_with(&after), "a lock is not a deactivation");
         let deleted = Access::of_user(&Map::new(), &state, true);
         assert!(after.ends_with(&deleted));
-        assert_eq!(after.changed_to(&deleted)["accessMethods"], json!({"gained": [], "lost": ["dashboard"]}));
+        assert_eq!(json!(after.changed_to(&deleted))["accessMethods"], json!({"gained": [], "lost": ["dashboard"]}));
     }
 }

@@ -12,9 +12,9 @@ use super::super::error::ScimError;
 use super::super::schema::ResourceKind;
 use super::super::state::{Claims, Ended, GroupState, UserState};
 use super::super::{Scim, store_failure};
-use super::difference::{self, AttributeChange};
-use super::effect::Access;
-use super::{Entry, EventKind};
+use super::difference::{self, AttributeChange, Shown};
+use super::effect::{Access, Effect};
+use super::{Entry, EventKind, Known};
 use crate::domain::Number;
 use crate::store::{CREATED, Content, Event, Kind, Record, Step};
 
@@ -38,10 +38,21 @@ pub(in crate::scim) struct Reversal {
     pub ended: Option<Ended>,
 }
 
-/// A person's part of an event.
-struct UserNote {
-    deactivates: bool,
-    reversal: Option<Reversal>,
+/// What the log tells of a write.
+#[derive(Serialize)]
+struct Facts<'a> {
+    resource: Named<'a>,
+    changes: Vec<Shown<'a>>,
+    effect: Effect<'a>,
+}
+
+/// The resource of an event.
+#[derive(Serialize)]
+struct Named<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    name: Option<&'a Value>,
 }
 
 /// The event of a write, and whether it ends somebody's access.
@@ -73,109 +84,104 @@ enum After<'a> {
 type Side<'a, State> = Option<(Cow<'a, Draft<State>>, bool)>;
 
 impl Scim {
-    /// The event of these steps. `person` is the draft that the first of them stores, where it is at hand.
+    /// The event of these steps.
     pub(in crate::scim) async fn note(
         &self,
         entry: &Entry,
         steps: &[Step],
-        person: Option<&Draft<UserState>>,
+        Known { before, person }: Known<'_>,
     ) -> Result<Option<Noted>, ScimError> {
-        let records = self.records_of(steps).await?;
+        let records = self.records_of(steps, before).await?;
         let Some(turn) = steps.iter().find_map(|step| turn(step, &records)) else { return Ok(None) };
-        let mut body = Map::new();
-        let nothing = UserNote { deactivates: false, reversal: None };
-        let UserNote { deactivates, reversal } = match turn.kind {
-            Kind::User => self.note_user(&turn, steps, person, &records, &mut body)?,
-            Kind::Group => {
-                self.note_group(&turn, steps, &mut body).await?;
-                nothing
+        match turn.kind {
+            Kind::User => self.note_user(entry, &turn, steps, person, &records).map(Some),
+            Kind::Group => Ok(Some(Noted { event: self.note_group(entry, &turn, steps).await?, deactivates: false })),
+            Kind::Organization | Kind::Account | Kind::Connection => {
+                Ok(Some(Noted { event: entry.event(entry.status, turn.id, &json!({})), deactivates: false }))
             }
-            Kind::Organization | Kind::Account | Kind::Connection => nothing,
-        };
-        let before = reversal.and_then(|reversal| serde_json::to_string(&reversal).ok());
-        let before = before.filter(|_| entry.kind == EventKind::Request);
-        let event = Event { before, ..entry.event(entry.status, turn.id, body) };
-        Ok(Some(Noted { event, deactivates }))
+        }
     }
 
-    /// The resources as they are before the steps.
-    async fn records_of(&self, steps: &[Step]) -> Result<BTreeMap<Number, Record>, ScimError> {
+    /// The resources as they are before the steps; one of them may be at hand.
+    async fn records_of(&self, steps: &[Step], known: Option<Record>) -> Result<BTreeMap<Number, Record>, ScimError> {
         let number = |step: &Step| match step {
             Step::Replace { number, .. } | Step::Remove { number, .. } | Step::Members { group: number, .. } => {
                 Some(*number).filter(|number| *number != CREATED)
             }
             Step::Create { .. } | Step::Event(_) | Step::ForgetEvents(_) | Step::Note { .. } => None,
         };
-        let mut numbers: Vec<Number> = steps.iter().filter_map(number).collect();
+        let mut records: BTreeMap<Number, Record> = known.map(|record| (record.number, record)).into_iter().collect();
+        let mut numbers: Vec<Number> =
+            steps.iter().filter_map(number).filter(|number| !records.contains_key(number)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        if numbers.is_empty() {
-            return Ok(BTreeMap::new());
+        if !numbers.is_empty() {
+            let read = self.store.records(numbers).await.map_err(store_failure)?;
+            records.extend(read.into_iter().map(|record| (record.number, record)));
         }
-        let records = self.store.records(numbers).await.map_err(store_failure)?;
-        Ok(records.into_iter().map(|record| (record.number, record)).collect())
+        Ok(records)
     }
 
     fn note_user(
         &self,
+        entry: &Entry,
         turn: &Turn<'_>,
         steps: &[Step],
         person: Option<&Draft<UserState>>,
         records: &BTreeMap<Number, Record>,
-        body: &mut Map<String, Value>,
-    ) -> Result<UserNote, ScimError> {
+    ) -> Result<Noted, ScimError> {
         let (before, after) = sides::<UserState>(turn, person)?;
-        let name = named(&after, &before, "userName");
-        body.insert("resource".to_owned(), json!({"type": "User", "id": turn.id, "name": name}));
-        let changes = self.changes(ResourceKind::User, &before, &after);
         let definition = self.schemas.definition(ResourceKind::User);
-        body.insert("changes".to_owned(), Value::Array(difference::shown(definition, &changes)));
-        let access = |side: &Side<'_, UserState>| {
-            side.as_ref().map(|(draft, deleted)| Access::of_user(&draft.document, &draft.state, *deleted))
-        };
-        let (had, has) = (access(&before).unwrap_or_default(), access(&after).unwrap_or_default());
+        let changes = difference::difference(definition, document(&before), document(&after));
+        let (had, has) = (user_access(&before), user_access(&after));
         let mut effect = had.changed_to(&has);
         let lost: Vec<&Record> = left_groups(turn, steps, records);
         if !lost.is_empty() {
             let lost: Vec<Value> = lost.iter().take(MOST_NAMED).map(|group| json!(reference(group))).collect();
-            effect.insert("groups".to_owned(), json!({"gained": [], "lost": lost}));
+            effect.groups = Some(json!({"gained": [], "lost": lost}));
         }
-        body.insert("effect".to_owned(), Value::Object(effect));
+        let facts = Facts {
+            resource: Named { kind: "User", id: turn.id, name: named(&after, &before, "userName") },
+            changes: difference::shown(definition, &changes),
+            effect,
+        };
+        let mut event = entry.event(entry.status, turn.id, &facts);
         let deactivates = had.ends_with(&has);
         // Who deletes somebody inactive takes memberships, and what is taken can be given back.
         let deletes = matches!((&before, &after), (Some((_, false)), Some((_, true))));
-        let reversal = before.filter(|_| deactivates || deletes).map(|(draft, _)| {
-            let groups = lost.iter().map(|group| group.id.clone()).collect();
-            let UserState { claims, active, ended, .. } = draft.into_owned().state;
-            Reversal { changes, claims, groups, active: Some(active), ended }
-        });
-        Ok(UserNote { deactivates, reversal })
+        if let Some((draft, _)) = &before
+            && (deactivates || deletes)
+            && entry.kind == EventKind::Request
+        {
+            let UserState { claims, active, ended, .. } = &draft.state;
+            let reversal = Reversal {
+                changes: changes.iter().map(|change| change.to_change()).collect(),
+                claims: claims.clone(),
+                groups: lost.iter().map(|group| group.id.clone()).collect(),
+                active: Some(*active),
+                ended: ended.clone(),
+            };
+            event.before = serde_json::to_string(&reversal).ok();
+        }
+        Ok(Noted { event, deactivates })
     }
 
-    async fn note_group(
-        &self,
-        turn: &Turn<'_>,
-        steps: &[Step],
-        body: &mut Map<String, Value>,
-    ) -> Result<(), ScimError> {
+    async fn note_group(&self, entry: &Entry, turn: &Turn<'_>, steps: &[Step]) -> Result<Event, ScimError> {
         let (before, after) = sides::<GroupState>(turn, None)?;
-        let name = named(&after, &before, "displayName");
-        body.insert("resource".to_owned(), json!({"type": "Group", "id": turn.id, "name": name}));
-        let changes = self.changes(ResourceKind::Group, &before, &after);
         let definition = self.schemas.definition(ResourceKind::Group);
-        body.insert("changes".to_owned(), Value::Array(difference::shown(definition, &changes)));
-        let access = |side: &Side<'_, GroupState>| {
-            side.as_ref().map(|(draft, _)| Access::of_group(&draft.state)).unwrap_or_default()
-        };
-        let (gave, gives) = (access(&before), access(&after));
+        let changes = difference::difference(definition, document(&before), document(&after));
+        let (gave, gives) = (group_access(&before), group_access(&after));
         let mut effect = gave.changed_to(&gives);
         if let Some(members) = self.note_members(turn, steps).await? {
-            effect.insert("members".to_owned(), members);
-            let given = if after.is_some() { gives.given() } else { gave.given() };
-            effect.extend(given.map(|given| ("gives".to_owned(), given)));
+            effect.members = Some(members);
+            effect.gives = if after.is_some() { gives.given() } else { gave.given() };
         }
-        body.insert("effect".to_owned(), Value::Object(effect));
-        Ok(())
+        let facts = Facts {
+            resource: Named { kind: "Group", id: turn.id, name: named(&after, &before, "displayName") },
+            changes: difference::shown(definition, &changes),
+            effect,
+        };
+        Ok(entry.event(entry.status, turn.id, &facts))
     }
 
     /// Who joins and who leaves, strangers and those who are there already aside.
@@ -236,20 +242,19 @@ impl Scim {
         let named: Vec<Value> = records.iter().map(|record| json!(reference(record))).collect();
         Ok(json!({"total": numbers.len(), "named": named}))
     }
+}
 
-    fn changes<State>(
-        &self,
-        kind: ResourceKind,
-        before: &Side<'_, State>,
-        after: &Side<'_, State>,
-    ) -> Vec<AttributeChange>
-    where
-        State: Clone,
-    {
-        let nothing = Map::new();
-        let [before, after] = [before, after].map(|side| side.as_ref().map_or(&nothing, |(draft, _)| &draft.document));
-        difference::difference(self.schemas.definition(kind), before, after)
-    }
+fn user_access<'s>(side: &'s Side<'_, UserState>) -> Access<'s> {
+    let access = side.as_ref().map(|(draft, deleted)| Access::of_user(&draft.document, &draft.state, *deleted));
+    access.unwrap_or_default()
+}
+
+fn group_access<'s>(side: &'s Side<'_, GroupState>) -> Access<'s> {
+    side.as_ref().map(|(draft, _)| Access::of_group(&draft.state)).unwrap_or_default()
+}
+
+fn document<'s, State: Clone>(side: &'s Side<'_, State>) -> Option<&'s Map<String, Value>> {
+    side.as_ref().map(|(draft, _)| &draft.document)
 }
 
 /// The resource that a step is about. Members alone leave its document as it is.
@@ -334,9 +339,12 @@ fn left_groups<'r>(turn: &Turn<'_>, steps: &[Step], records: &'r BTreeMap<Number
     steps.iter().filter_map(left).collect()
 }
 
-fn named<State: Clone>(after: &Side<'_, State>, before: &Side<'_, State>, attribute: &str) -> Value {
-    let name = |side: &Side<'_, State>| side.as_ref().and_then(|(draft, _)| draft.document.get(attribute).cloned());
-    name(after).or_else(|| name(before)).unwrap_or_default()
+fn named<'s, State: Clone>(
+    after: &'s Side<'_, State>,
+    before: &'s Side<'_, State>,
+    attribute: &str,
+) -> Option<&'s Value> {
+    [after, before].into_iter().find_map(|side| document(side)?.get(attribute))
 }
 
 /// A resource as an event names it.

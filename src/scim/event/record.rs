@@ -5,13 +5,22 @@ use super::super::content::Draft;
 use super::super::error::ScimError;
 use super::super::state::UserState;
 use super::super::{Failure, Operation, Scim, notes, watch};
-use super::Journal;
+use super::{Journal, LONGEST_TEXT};
 use crate::http::{Request, Response};
-use crate::store::{BoxFuture, Committed, Step};
+use crate::store::{BoxFuture, Committed, Record, Step};
 
 /// What a client hears that asks too fast.
 const SLOW_DOWN: &str = "this connection asks faster than its settings allow; wait for the seconds in Retry-After, or have \
      the connection's requests_per_second raised";
+
+/// What the writer knows of the resource that it writes.
+#[derive(Debug, Default)]
+pub(in crate::scim) struct Known<'a> {
+    /// As it was read.
+    pub before: Option<Record>,
+    /// The draft of a person that the first step stores.
+    pub person: Option<&'a Draft<UserState>>,
+}
 
 impl Scim {
     /// A request at work: within its connection's rate, and entered into the provisioning log.
@@ -81,8 +90,10 @@ impl Scim {
             let key = notes::token_note(connection, token);
             self.log_beside(connection, Step::Note { key, value: Some(now.0.to_string()) });
         }
-        let client: String = request.header("user-agent").unwrap_or_default().chars().take(200).collect();
-        self.watch.admit(connection, &client, caller.settings().requests_per_second, now)
+        // Its text is ASCII.
+        let client = request.header("user-agent").unwrap_or_default();
+        let client = client.get(..LONGEST_TEXT).unwrap_or(client);
+        self.watch.admit(connection, client, caller.settings().requests_per_second, now)
     }
 
     pub(in crate::scim) fn not_admitted(
@@ -100,28 +111,19 @@ impl Scim {
 
     /// One transaction, now, with its event where the journal wants one.
     pub(in crate::scim) async fn commit(&self, wall: &Wall, steps: Vec<Step>) -> Result<Committed, Failure> {
-        self.commit_with(wall, steps, None).await
+        self.commit_knowing(wall, steps, Known::default()).await
     }
 
-    /// The same, whose first step stores this draft of a person: it need not be read again to be noted.
-    pub(in crate::scim) async fn commit_person(
-        &self,
-        wall: &Wall,
-        steps: Vec<Step>,
-        person: &Draft<UserState>,
-    ) -> Result<Committed, Failure> {
-        self.commit_with(wall, steps, Some(person)).await
-    }
-
-    async fn commit_with(
+    /// The same: what is known of its resource need not be read again to be noted.
+    pub(in crate::scim) async fn commit_knowing(
         &self,
         wall: &Wall,
         mut steps: Vec<Step>,
-        person: Option<&Draft<UserState>>,
+        known: Known<'_>,
     ) -> Result<Committed, Failure> {
         let Some(entry) = wall.journal.entry() else { return self.commit_steps(steps).await };
         let own = steps.len();
-        let noted = self.note(entry, &steps, person).await?;
+        let noted = self.note(entry, &steps, known).await?;
         let deactivates = noted.as_ref().is_some_and(|noted| noted.deactivates);
         if deactivates {
             self.refuse_held(entry)?;

@@ -239,7 +239,7 @@ fn the_index_and_a_plain_look_agree() {
         let resource: Resource = definition.parse(&document, &Tolerance::GENERIC).unwrap();
         let filter = Filter::parse(&text, &Tolerance::GENERIC).unwrap();
         let Ok(predicate) = to_predicate(&filter, definition, &Tolerance::GENERIC, &|_| None) else { continue };
-        let found = holds(&predicate, &definition.index(&resource));
+        let found = holds(&predicate, &definition.index(resource.as_map()));
         assert_eq!(found, matches(&filter, definition, resource.as_map()), "{text} on {document}");
         if found { hits += 1 } else { misses += 1 }
     }

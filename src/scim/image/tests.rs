@@ -182,9 +182,9 @@ fn a_deleted_person_keeps_names_only() {
     let document = map(json!({"userName": "New", "roles": ["Ordering"]}));
     let state = UserState { username: "old".into(), active: true, locked: true, ..UserState::default() };
     let rights = user_rights(&document, &limits(), &Claims::default(), &BTreeMap::new());
-    let living = user_image("u", 1, &document, &state, &rights, false);
+    let living = user_image("u", 1, &document, &state, rights.clone(), false);
     assert!(living.active && living.locked && living.login.as_deref() == Some("New"));
-    let deleted = user_image("u", 1, &document, &state, &rights, true);
+    let deleted = user_image("u", 1, &document, &state, rights, true);
     assert!(!deleted.active && deleted.roles.is_empty() && deleted.login.is_some() && deleted.locked);
 }
 

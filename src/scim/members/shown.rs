@@ -56,8 +56,8 @@ impl Scim {
         if !wanted.includes(definition, "members") {
             return None;
         }
-        let full = Map::from_iter([("members".to_owned(), json!([{"value": "", "$ref": "", "type": ""}]))]);
-        let shown = definition.project(full, wanted.attributes.as_deref(), wanted.excluded.as_deref());
+        let mut shown = Map::from_iter([("members".to_owned(), json!([{"value": "", "$ref": "", "type": ""}]))]);
+        definition.project(&mut shown, wanted.attributes.as_deref(), wanted.excluded.as_deref());
         let element = shown.get("members")?.get(0)?;
         let parts = PARTS.into_iter().filter(|part| element.get(part).is_some()).collect();
         let place = |kind| self.location(kind, "");

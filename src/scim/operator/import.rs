@@ -73,14 +73,14 @@ impl Scim {
         let key = username_key(name);
         let Some(record) = self.store.holder(key.clone()).await.map_err(store_failure)? else {
             check_own_username(name)?;
-            self.create_user(wall, &writer, &resource, facts).await?;
+            self.create_user(wall, &writer, &|| Ok(resource.clone()), facts).await?;
             return Ok(Imported::Created);
         };
         if record.kind != Kind::User || record.organization != wall.id {
             return Err(taken(&key));
         }
         if record.deleted {
-            self.link_by_import(wall, &writer, record, &resource, facts).await?;
+            self.link_by_import(wall, &writer, record, resource, facts).await?;
             return Ok(Imported::Updated);
         }
         let change = |draft: &mut Draft<UserState>| {
@@ -106,7 +106,7 @@ impl Scim {
         wall: &Wall,
         writer: &super::super::users::Writer,
         record: Record,
-        resource: &Resource,
+        resource: Resource,
         facts: Facts,
     ) -> Result<(), ScimError> {
         match self.try_link(wall, writer, record, resource, facts).await {

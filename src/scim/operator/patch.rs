@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Scim;
-use super::super::content::Draft;
+use super::super::content::{Draft, Person};
 use super::super::error::{ScimError, quote};
 use super::super::image::{USER_EXTENSION, role_name};
 use super::super::query::Precondition;
-use super::super::state::UserState;
+use super::super::state::{UserState, write_text};
 use super::super::users::Facts;
 use crate::domain::{AdministrationLevel, Revision, Timestamp};
+use crate::store::Record;
 
 /// A body of `PATCH users/{id}`, read: what is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,7 +49,10 @@ impl Scim {
             Ok(())
         };
         let written = self.change_user(&wall, &writer, &record.id, &Precondition::default(), &change).await?;
-        Ok((self.operator_view(&written.record).await?, written.revision))
+        let Person { version, created, modified, draft, .. } = written.resource;
+        let (document, state) = (write_text(&draft.document)?, write_text(&draft.state)?);
+        let record = Record { version, created, modified, document, state, ..record };
+        Ok((self.operator_view(&record).await?, written.revision))
     }
 }
 

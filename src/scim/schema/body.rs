@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::attribute::Attribute;
 use super::limits::{check_limits, check_size};
 use super::resource::Resource;
 use super::tolerance::Tolerance;
@@ -62,6 +63,10 @@ impl Definition {
             }
         }
         for path in self.attributes().filter(|path| !path.is_read_only() && !path.is_secret()) {
+            let requires = |attribute: &Attribute| attribute.required && !attribute.is_read_only();
+            if !path.attribute.required && !path.attribute.sub_attributes.iter().any(requires) {
+                continue;
+            }
             let holder = match path.extension {
                 Some(extension) => resource.map.get(&extension.urn).and_then(Value::as_object),
                 None => Some(&resource.map),
@@ -73,8 +78,7 @@ impl Definition {
                 }
                 continue;
             };
-            let subs = path.attribute.sub_attributes.iter().filter(|sub| sub.required && !sub.is_read_only());
-            for sub in subs {
+            for sub in path.attribute.sub_attributes.iter().filter(|sub| requires(sub)) {
                 if elements(value).iter().any(|element| element.get(&sub.name).is_none()) {
                     return Err(missing(&path.with_sub(Some(sub))));
                 }
@@ -84,17 +88,15 @@ impl Definition {
     }
 
     /// The `schemas` that follow from what a resource holds, written at its head; empty extensions are gone.
-    pub(in crate::scim) fn with_schemas(&self, map: Map<String, Value>) -> Map<String, Value> {
+    pub(in crate::scim) fn with_schemas(&self, mut map: Map<String, Value>) -> Map<String, Value> {
         let held = |extension: &&Schema| {
             map.get(&extension.urn).and_then(Value::as_object).is_some_and(|object| !object.is_empty())
         };
         let extensions = self.extensions.iter().filter(held).map(|extension| extension.urn.as_str());
         let schemas: Vec<Value> = std::iter::once(self.core.urn.as_str()).chain(extensions).map(Value::from).collect();
-        let mut whole = Map::with_capacity(map.len() + 1);
-        whole.insert("schemas".to_owned(), Value::Array(schemas));
-        let empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
-        whole.extend(map.into_iter().filter(|(name, value)| name != "schemas" && !empty(value)));
-        whole
+        map.retain(|_, value| !value.as_object().is_some_and(Map::is_empty));
+        map.shift_insert(0, "schemas".to_owned(), Value::Array(schemas));
+        map
     }
 
     fn check_schemas(&self, members: &Map<String, Value>) -> Result<(), ScimError> {
@@ -154,7 +156,7 @@ impl Body<'_> {
         if path.is_read_only() {
             return Ok(());
         }
-        self.mentioned.insert(path.with_sub(None).to_string());
+        self.mentioned.insert(path.with_sub(None).text());
         let read = if self.definition.is_membership(&path) && path.sub.is_none() {
             let ids = member_ids(value)?;
             let elements = ids.into_iter().map(|id| serde_json::json!({"value": id})).collect::<Vec<_>>();

@@ -1,27 +1,22 @@
 //! What filters find a resource by.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::value::{comparable, elements};
-use super::{Definition, Path, Resource};
+use super::{Definition, Path};
 use crate::store::IndexEntry;
 
 impl Definition {
-    /// One entry for each simple value of a resource: the path in lower case (`emails.value`,
+    /// One entry for each simple value of a document: the path in lower case (`emails.value`,
     /// `urn:…:user:accounts`), the comparable form, and for multi-valued attributes which element it belongs to.
     /// Secrets, memberships and what the store knows itself (`id`, `meta`, `schemas`) are left out.
-    pub fn index(&self, resource: &Resource) -> Vec<IndexEntry> {
+    pub fn index(&self, document: &Map<String, Value>) -> Vec<IndexEntry> {
         let mut entries = Vec::new();
-        for path in self.attributes() {
+        for (path, value) in self.held(document) {
             let own = path.extension.is_some() || !matches!(path.attribute.name.as_str(), "id" | "meta" | "schemas");
             if !own || path.is_secret() || self.is_membership(&path) {
                 continue;
             }
-            let holder = match path.extension {
-                Some(extension) => resource.as_map().get(&extension.urn).and_then(Value::as_object),
-                None => Some(resource.as_map()),
-            };
-            let Some(value) = holder.and_then(|holder| holder.get(&path.attribute.name)) else { continue };
             for (number, element) in elements(value).iter().enumerate() {
                 let number = u32::try_from(number).unwrap_or(u32::MAX);
                 push(&mut entries, &path, number, element);
@@ -60,7 +55,7 @@ mod tests {
             "emails": [{"value": "A@x", "type": "work"}, {"value": "b@x", "primary": true}],
             urn: {"accounts": ["1", "B"]}});
         let resource = user.parse(&body, &Tolerance::GENERIC).unwrap();
-        let entries = user.index(&resource);
+        let entries = user.index(resource.as_map());
         let entries: Vec<_> = entries.iter().map(|e| (e.path.as_str(), e.element, e.value.as_str())).collect();
         let accounts = format!("{}:accounts", urn.to_lowercase());
         assert_eq!(
@@ -79,6 +74,6 @@ mod tests {
         );
         let group = schemas.definition(ResourceKind::Group);
         let resource = group.parse(&json!({"displayName": "G", "members": ["1"]}), &Tolerance::GENERIC).unwrap();
-        assert_eq!(group.index(&resource).len(), 1);
+        assert_eq!(group.index(resource.as_map()).len(), 1);
     }
 }

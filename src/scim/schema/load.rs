@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(resource.get(&format!("{urn}:badge")), Some(&json!(7)));
         let wrong = user.parse(&json!({"userName": "a", urn: {"badge": "seven"}}), &Tolerance::GENERIC);
         assert_eq!(wrong.unwrap_err().scim_type, Some("invalidValue"));
-        assert!(user.index(&resource).iter().any(|entry| entry.path.ends_with(":user:badge")));
+        assert!(user.index(resource.as_map()).iter().any(|entry| entry.path.ends_with(":user:badge")));
         assert!(schemas.document(urn).unwrap()["attributes"].to_string().contains("badge"));
     }
 

@@ -13,38 +13,22 @@ struct Lists<'a> {
 }
 
 impl Definition {
-    /// The part of a full representation that an answer holds. An empty list is the same as none.
-    pub fn project(
-        &self,
-        full: Map<String, Value>,
-        attributes: Option<&[String]>,
-        excluded: Option<&[String]>,
-    ) -> Map<String, Value> {
+    /// Leaves of a full representation, in its canonical spelling, what an answer holds. An empty list is the same as
+    /// none.
+    pub fn project(&self, full: &mut Map<String, Value>, attributes: Option<&[String]>, excluded: Option<&[String]>) {
         let lists = self.lists(attributes, excluded);
-        let mut part = Map::with_capacity(full.len() + 1);
-        for (name, value) in full {
-            match self.target(&name) {
-                Some(Target::Extension(extension)) => {
-                    let Value::Object(members) = value else { continue };
-                    let members = members.into_iter().filter_map(|(name, value)| {
-                        let (attribute, _) = extension.find(&name)?;
-                        let path = Path { extension: Some(extension), attribute, sub: None };
-                        Some((attribute.name.clone(), lists.project(&path, value)?))
-                    });
-                    let members: Map<String, Value> = members.collect();
-                    if !members.is_empty() {
-                        part.insert(extension.urn.clone(), Value::Object(members));
-                    }
-                }
-                Some(Target::Attribute(path)) if path.sub.is_none() => {
-                    if let Some(value) = lists.project(&path, value) {
-                        part.insert(path.attribute.name.clone(), value);
-                    }
-                }
-                Some(Target::Attribute(_)) | None => {}
-            }
-        }
-        part
+        full.retain(|name, value| match self.target(name) {
+            Some(Target::Extension(extension)) => value.as_object_mut().is_some_and(|members| {
+                members.retain(|name, value| {
+                    extension.find(name).is_some_and(|(attribute, _)| {
+                        lists.keep(&Path { extension: Some(extension), attribute, sub: None }, value)
+                    })
+                });
+                !members.is_empty()
+            }),
+            Some(Target::Attribute(path)) => path.sub.is_none() && lists.keep(&path, value),
+            None => false,
+        });
     }
 
     /// Whether an answer to these lists can hold the attribute at all, so that costly ones (`members`) need not
@@ -71,18 +55,19 @@ fn without_filter(name: &str) -> String {
 }
 
 impl Lists<'_> {
-    fn project(&self, path: &Path<'_>, value: Value) -> Option<Value> {
+    /// Leaves of an attribute what is kept of it; whether that is anything.
+    fn keep(&self, path: &Path<'_>, value: &mut Value) -> bool {
         if !self.holds(path) && !self.names_a_part(path) {
-            return None;
+            return false;
         }
         if !path.attribute.is_complex() {
-            return Some(value);
+            return true;
         }
         let subs = path.attribute.sub_attributes.iter().filter(|sub| self.holds(&path.with_sub(Some(sub))));
         let kept: Vec<&str> = subs.map(name).collect();
-        let Value::Array(elements) = value else { return parts(&kept, value) };
-        let elements: Vec<Value> = elements.into_iter().filter_map(|element| parts(&kept, element)).collect();
-        (!elements.is_empty()).then_some(Value::Array(elements))
+        let Value::Array(elements) = value else { return keep_parts(&kept, value) };
+        elements.retain_mut(|element| keep_parts(&kept, element));
+        !elements.is_empty()
     }
 
     fn holds(&self, path: &Path<'_>) -> bool {
@@ -118,11 +103,11 @@ impl Lists<'_> {
     }
 }
 
-/// The kept parts of a complex value, if any are there.
-fn parts(kept: &[&str], value: Value) -> Option<Value> {
-    let Value::Object(mut parts) = value else { return None };
+/// Leaves of a complex value these parts; whether any are there.
+fn keep_parts(kept: &[&str], value: &mut Value) -> bool {
+    let Value::Object(parts) = value else { return false };
     parts.retain(|name, _| kept.contains(&name.as_str()));
-    (!parts.is_empty()).then_some(Value::Object(parts))
+    !parts.is_empty()
 }
 
 /// Whether a name in a list covers a path: the path itself, its whole attribute, or its whole extension.
@@ -153,8 +138,9 @@ mod tests {
         let schemas = Schemas::builtin().unwrap();
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let (attributes, excluded) = (list(attributes), list(excluded));
-        let full = full.as_object().unwrap().clone();
-        Value::Object(schemas.definition(ResourceKind::User).project(full, Some(&attributes), Some(&excluded)))
+        let mut part = full.as_object().unwrap().clone();
+        schemas.definition(ResourceKind::User).project(&mut part, Some(&attributes), Some(&excluded));
+        Value::Object(part)
     }
 
     fn full() -> Value {

@@ -11,12 +11,7 @@ impl Definition {
     /// `displayName` and what the server writes itself are left out: the life cycle keeps those.
     pub(in crate::scim) fn unique(&self, document: &Map<String, Value>) -> Vec<(String, String)> {
         let mut values = Vec::new();
-        for path in self.attributes().filter(|path| !self.is_membership(path)) {
-            let holder = match path.extension {
-                Some(extension) => document.get(&extension.urn).and_then(Value::as_object),
-                None => Some(document),
-            };
-            let Some(value) = holder.and_then(|holder| holder.get(&path.attribute.name)) else { continue };
+        for (path, value) in self.held(document).filter(|(path, _)| !self.is_membership(path)) {
             let subs = path.attribute.sub_attributes.iter().map(|sub| path.with_sub(Some(sub)));
             for path in std::iter::once(path).chain(subs).filter(|path| self.is_kept_unique(path)) {
                 let of_element = |element| match path.sub {
@@ -25,7 +20,7 @@ impl Definition {
                 };
                 let found = elements(value).iter().filter_map(of_element).flat_map(elements);
                 let keys = found.filter_map(|value| comparable(path.leaf(), value));
-                values.extend(keys.map(|key| (path.to_string(), key)));
+                values.extend(keys.map(|key| (path.text(), key)));
             }
         }
         values.sort();

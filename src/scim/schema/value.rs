@@ -79,8 +79,8 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         for element in elements {
             if let Some(element) = self.one(attribute, element)? {
-                // Parts stand in the schema's order, so equal elements have equal text.
-                if seen.insert(element.to_string()) {
+                // Parts stand in the schema's order, so equal elements have equal text. One alone has no equal.
+                if elements.len() == 1 || seen.insert(element.to_string()) {
                     read.push(element);
                 }
             }
