@@ -13,6 +13,7 @@ mod receive;
 mod seldom;
 mod service;
 mod socket;
+mod steady;
 mod streams;
 mod target;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod vitals;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,6 +51,7 @@ use receive::Tally;
 use seldom::Seldom;
 use service::{Connection, Listener};
 use socket::{Accepted, Socket};
+use steady::Steady;
 use streams::Streams;
 use target::Watched;
 use transport::{Crowd, Guarded};
@@ -292,14 +295,14 @@ where
     });
     let stream = Alike::new(Watched::new(stream, vitals), Arc::clone(&connection));
     let service = service_fn(move |request| service::answer(Arc::clone(&connection), request));
-    let streams = Streams::default();
+    let (streams, steady) = (Streams::default(), Steady::default());
     let builder = builder(&shared.listener.limits, streams.clone());
     let conversation = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
 
     let outcome = tokio::select! {
         biased;
-        outcome = poll_fn(|context| streams.poll(conversation.as_mut(), context)) => Some(outcome),
+        outcome = turns(&steady, &streams, conversation.as_mut()) => Some(outcome),
         () = enough => None,
     };
     let outcome = match outcome {
@@ -308,7 +311,7 @@ where
             conversation.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
-                outcome = poll_fn(|context| streams.poll(conversation.as_mut(), context)) => Some(outcome),
+                outcome = turns(&steady, &streams, conversation.as_mut()) => Some(outcome),
                 _ = phases.wait_for(|phase| *phase >= Phase::Over) => None,
             }
         }
@@ -319,6 +322,11 @@ where
         Some(Err(cause)) => tracing::debug!(listener = metrics.name(), %cause, "connection ended early"),
         None => metrics.cut(Cut::Drain),
     }
+}
+
+/// A connection's turns, to its end.
+async fn turns<C: Future>(steady: &Steady, streams: &Streams, mut conversation: Pin<&mut C>) -> C::Output {
+    poll_fn(|context| steady.poll(context, |context| streams.poll(conversation.as_mut(), context))).await
 }
 
 /// Ends with the client's certificate, so that the client connects again with its next one; never where it has none.
