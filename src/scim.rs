@@ -58,14 +58,12 @@ pub use undo::{Since, Undone};
 pub use watch::{OutcomeClass, Risk, Standing};
 
 use self::caller::{Caller, Connections};
-use self::content::Draft;
 use self::cursor::Cursors;
 use self::event::Waiting;
 use self::list::Span;
 use self::respond::failure;
 use self::roles::Grantable;
 use self::schema::{ResourceKind, Schemas};
-use self::state::UserState;
 use self::watch::Watch;
 use crate::clock::Sources;
 use crate::domain::{Number, Revision};
@@ -177,13 +175,11 @@ impl From<ScimError> for Failure {
     }
 }
 
-/// A resource as it is after a write.
+/// A resource as it is after a write: a group's [`Record`], or a [`Person`](content::Person).
 #[derive(Clone, Debug)]
-struct Written {
-    record: Record,
+struct Written<Resource> {
+    resource: Resource,
     revision: Revision,
-    /// The same, not yet text, of somebody who was created or linked anew.
-    person: Option<Draft<UserState>>,
 }
 
 impl Scim {
@@ -429,6 +425,11 @@ fn store_failure(error: StoreError) -> ScimError {
             ScimError::internal("the request failed inside the server; its log says why")
         }
     }
+}
+
+/// The store's answers have an outcome for each step.
+fn no_outcome() -> ScimError {
+    ScimError::internal("the store answered without an outcome")
 }
 
 /// After [`ATTEMPTS`] tries.

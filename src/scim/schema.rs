@@ -121,6 +121,15 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// The value of the attribute, without regard to its part.
+    pub(in crate::scim) fn find<'d>(&self, document: &'d Map<String, Value>) -> Option<&'d Value> {
+        let holder = match self.extension {
+            Some(extension) => document.get(&extension.urn)?.as_object()?,
+            None => document,
+        };
+        holder.get(&self.attribute.name)
+    }
+
     /// Whether the server alone writes it.
     pub fn is_read_only(&self) -> bool {
         self.attribute.is_read_only() || self.leaf().is_read_only()
@@ -290,7 +299,11 @@ impl Definition {
             Some(extension.paths().map(move |path| (path, own)))
         });
         let all = core.chain(extensions.flatten());
-        all.filter_map(|(path, holder)| Some((path, holder.get(&path.attribute.name)?)))
+        // Documents have few members: to compare their names is quicker than to hash one.
+        let find = |path: &Path<'_>, holder: &'a Map<String, Value>| {
+            holder.iter().find(|(name, _)| **name == path.attribute.name).map(|(_, value)| value)
+        };
+        all.filter_map(move |(path, holder)| Some((path, find(&path, holder)?)))
     }
 }
 

@@ -390,12 +390,11 @@ fn modify(
     tolerance: &Tolerance,
     writer: &str,
 ) -> Result<(), ScimError> {
-    let before = draft.resource(writer);
-    let had = before.get("active").is_some();
-    let after = patch::apply(definition, before.clone(), operations, tolerance)?.resource;
+    let had = draft.document.contains_key("active");
+    let after = patch::apply(definition, draft.resource(writer), operations, tolerance)?.resource;
     // What the operations make of somebody whose `active` is this.
-    let outcome = |stated: bool| {
-        let mut resource = before.clone();
+    let outcome = |draft: &mut Draft<UserState>, stated: bool| {
+        let mut resource = draft.resource(writer);
         resource.map.insert("active".to_owned(), Value::Bool(stated));
         let outcome = patch::apply(definition, resource, operations, tolerance)?.resource;
         Ok::<_, ScimError>(active(outcome.as_map()).unwrap_or(false))
@@ -405,9 +404,9 @@ fn modify(
         Some(active) => active,
         None if had => false,
         // Neither before nor after: whether it was removed shows only where there is something to remove.
-        None => outcome(was_active)?,
+        None => outcome(draft, was_active)?,
     };
-    draft.says_inactive = !draft.state.active && (was_active || !outcome(true)?);
+    draft.says_inactive = !draft.state.active && (was_active || !outcome(draft, true)?);
     draft.set(after, writer);
     Ok(())
 }

@@ -295,14 +295,15 @@ impl Scim {
         shown.shift_insert(0, "id".to_owned(), Value::from(meta.id));
         let (created, modified) = (date_time(meta.created), meta.modified);
         let modified = if modified == meta.created { created.clone() } else { date_time(modified) };
-        let meta = json!({
-            "resourceType": kind.name(),
-            "created": created,
-            "lastModified": modified,
-            "location": self.location(kind, meta.id),
-            "version": tag(meta.version),
-        });
-        shown.insert("meta".to_owned(), meta);
+        let meta = [
+            ("resourceType", kind.name().to_owned()),
+            ("created", created),
+            ("lastModified", modified),
+            ("location", self.location(kind, meta.id)),
+            ("version", tag(meta.version)),
+        ];
+        let meta = meta.map(|(name, text)| (name.to_owned(), Value::String(text)));
+        shown.insert("meta".to_owned(), Value::Object(Map::from_iter(meta)));
         // The schemas are those of what the answer holds (RFC 7643 section 3).
         definition.project(&mut shown, wanted.attributes.as_deref(), wanted.excluded.as_deref());
         definition.with_schemas(shown)

@@ -13,6 +13,9 @@ use super::{Definition, Path, Schema, Target, starts_with};
 use crate::scim::error::{ScimError, quote};
 use crate::token::Password;
 
+/// Members that an answer adds to a document of the client's: `id`, `meta`, `groups` and our extension.
+const ADDED: usize = 4;
+
 /// A body in the course of being read.
 struct Body<'a> {
     definition: &'a Definition,
@@ -35,7 +38,7 @@ impl Definition {
         let mut read = Body {
             definition: self,
             reader: Reader::new(tolerance),
-            map: Map::new(),
+            map: Map::with_capacity(members.len() + ADDED),
             mentioned: BTreeSet::new(),
             password: None,
         };

@@ -11,9 +11,15 @@ impl Definition {
     /// `displayName` and what the server writes itself are left out: the life cycle keeps those.
     pub(in crate::scim) fn unique(&self, document: &Map<String, Value>) -> Vec<(String, String)> {
         let mut values = Vec::new();
-        for (path, value) in self.held(document).filter(|(path, _)| !self.is_membership(path)) {
+        for path in self.attributes() {
             let subs = path.attribute.sub_attributes.iter().map(|sub| path.with_sub(Some(sub)));
-            for path in std::iter::once(path).chain(subs).filter(|path| self.is_kept_unique(path)) {
+            let mut unique = std::iter::once(path).chain(subs).filter(|path| self.is_kept_unique(path)).peekable();
+            // Hardly any attribute is.
+            if unique.peek().is_none() || self.is_membership(&path) {
+                continue;
+            }
+            let Some(value) = path.find(document) else { continue };
+            for path in unique {
                 let of_element = |element| match path.sub {
                     Some(sub) => Value::get(element, &sub.name),
                     None => Some(element),
@@ -33,7 +39,7 @@ impl Definition {
             ResourceKind::User => "userName",
             ResourceKind::Group => "displayName",
         };
-        let by_life = path.extension.is_none() && path.attribute.name == kept_by_life;
-        path.leaf().uniqueness != Uniqueness::None && !path.is_read_only() && !path.is_secret() && !by_life
+        let by_life = || path.extension.is_none() && path.attribute.name == kept_by_life;
+        path.leaf().uniqueness != Uniqueness::None && !path.is_read_only() && !path.is_secret() && !by_life()
     }
 }

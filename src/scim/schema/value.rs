@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
                 None => return Err(format!(" has no part {}", quote(name))),
             }
         }
-        let mut read = Map::new();
+        let mut read = Map::with_capacity(parts.len());
         for (sub, value) in attribute.sub_attributes.iter().zip(slots) {
             let Some(value) = value.filter(|_| !sub.is_read_only()) else { continue };
             match self.whole(sub, value).map_err(|fault| format!(".{}{fault}", sub.name))? {
