@@ -225,7 +225,10 @@ impl Scim {
         external: &BTreeMap<String, String>,
     ) -> Vec<IndexEntry> {
         let definition = self.schemas.definition(kind);
-        let mut entries: Vec<IndexEntry> = documents.iter().flat_map(|document| definition.index(document)).collect();
+        let mut entries = Vec::new();
+        for document in documents {
+            entries.append(&mut definition.index(document));
+        }
         entries.extend(external.iter().map(|(connection, id)| IndexEntry {
             path: external_path(connection),
             element: 0,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::ScimError;
 use super::members::Streamed;
-use super::state::json_text;
 use crate::domain::{Revision, Timestamp};
 use crate::http::header::{
     CONTENT_LOCATION, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -17,6 +17,9 @@ use crate::http::{Body, Response, StatusCode, empty, respond};
 /// The media type of RFC 7644 section 3.1.
 pub const MEDIA_TYPE: &str = "application/scim+json";
 
+/// Bytes that the answer with one resource mostly has room in.
+const USUAL_BODY: usize = 1_024;
+
 /// Names the place in the ledger that a write took.
 pub const REVISION_HEADER: &str = "cedargate-revision";
 
@@ -24,8 +27,11 @@ pub const REVISION_HEADER: &str = "cedargate-revision";
 const RETRY_SECONDS: u64 = 10;
 
 /// Any JSON with the SCIM media type.
-pub(super) fn body(status: StatusCode, value: &Value) -> Response {
-    respond(status, MEDIA_TYPE, json_text(value))
+pub(super) fn body(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(USUAL_BODY);
+    // Maps of JSON have texts as keys, and memory does not fail.
+    let _written = serde_json::to_writer(&mut text, value);
+    respond(status, MEDIA_TYPE, text)
 }
 
 /// JSON with the SCIM media type that is still being written.
@@ -70,10 +76,9 @@ pub(super) struct Answered {
 impl Answered {
     /// 200 or another success with the body.
     pub fn with_body(self, status: StatusCode) -> Response {
-        let shown = Value::Object(self.shown);
         let mut response = match self.streamed {
-            Some(members) => members.respond(status, &shown),
-            None => body(status, &shown),
+            Some(members) => members.respond(status, &Value::Object(self.shown)),
+            None => body(status, &self.shown),
         };
         let headers = response.headers_mut();
         let place = if status == StatusCode::CREATED { LOCATION } else { CONTENT_LOCATION };
