@@ -14,6 +14,7 @@ mod open;
 mod projection;
 mod readers;
 mod reads;
+mod recent;
 mod steps;
 mod tail;
 mod verify;
@@ -117,8 +118,8 @@ impl Store for SqliteStore {
     }
 
     fn find(&self, wanted: Vec<Lookup>) -> BoxFuture<'_, Result<Vec<Option<Record>>, StoreError>> {
-        self.read_about(wanted, |connection, wanted| {
-            wanted.iter().map(|lookup| reads::look_up(connection, lookup)).collect()
+        self.read_about(self.shared.recent.hints(wanted), |connection, wanted| {
+            wanted.iter().map(|(lookup, hint)| reads::look_up(connection, lookup, *hint)).collect()
         })
     }
 

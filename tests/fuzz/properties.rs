@@ -10,7 +10,7 @@ use cedargate::http::header::HeaderValue;
 use cedargate::http::router::Handling;
 use cedargate::http::{Method, Request, RouteTable};
 use cedargate::scim::connection::{Connection, Profile, Settings};
-use cedargate::scim::filter::{Filter, matches};
+use cedargate::scim::filter::{Filter, LONGEST_FILTER, matches};
 use cedargate::scim::patch;
 use cedargate::scim::schema::{Resource, ResourceKind, Schemas, Tolerance};
 use cedargate::scim::{Scim, ScimError};
@@ -55,15 +55,19 @@ fn refused(error: &ScimError) {
     assert!((400..500).contains(&error.status.as_u16()), "bytes of a client are never the server's fault: {error:?}");
 }
 
-/// A filter that can be read has one canonical text, which reads as the same filter; meaning it never fails.
+/// A filter that can be read has one canonical text, which reads as the same filter where it is short enough to be read;
+/// meaning it never fails.
 pub fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for tolerance in TOLERANCES {
         match Filter::parse(text, &tolerance) {
             Ok(filter) => {
                 let canonical = filter.to_string();
-                let again = Filter::parse(&canonical, &Tolerance::STRICT).expect("the canonical text is a filter");
-                assert_eq!(filter, again, "{text:?} and its canonical text {canonical:?}");
+                match Filter::parse(&canonical, &Tolerance::STRICT) {
+                    Ok(again) => assert_eq!(filter, again, "{text:?} and its canonical text {canonical:?}"),
+                    // A control character takes six to be written.
+                    Err(error) => assert!(canonical.len() > LONGEST_FILTER, "{canonical:?} is no filter: {error:?}"),
+                }
                 for kind in [ResourceKind::User, ResourceKind::Group] {
                     matches(&filter, SCHEMAS.definition(kind), PERSON.as_object().expect("an object"));
                 }
@@ -139,6 +143,10 @@ pub fn resource_body(data: &[u8]) {
 /// failure of the server, no password.
 pub fn bulk(data: &[u8]) {
     let Ok(mut body) = serde_json::from_slice::<Value>(data) else { return };
+    if body.to_string().contains(PASSWORD) {
+        // Somewhere else it is a name like any other.
+        return;
+    }
     plant_password(&mut body, 0);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {

@@ -22,12 +22,13 @@ impl Migration {
 }
 
 /// Every step, oldest first. Files that were released never change; new ones are added.
-pub(super) const ALL: [Migration; 5] = [
+pub(super) const ALL: [Migration; 6] = [
     Migration { name: "0001_ledger", sql: include_str!("../migrations/sqlite/0001_ledger.sql") },
     Migration { name: "0002_events", sql: include_str!("../migrations/sqlite/0002_events.sql") },
     Migration { name: "0003_tally", sql: include_str!("../migrations/sqlite/0003_tally.sql") },
     Migration { name: "0004_lookup", sql: include_str!("../migrations/sqlite/0004_lookup.sql") },
     Migration { name: "0005_listed", sql: include_str!("../migrations/sqlite/0005_listed.sql") },
+    Migration { name: "0006_recent", sql: include_str!("../migrations/sqlite/0006_recent.sql") },
 ];
 
 /// Brings the schema to the newest of `known`, or says why this binary must not touch the file. Whole or not at all.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::head::{self, Ledger};
-use super::migrations;
+use super::{migrations, tail};
 use crate::domain::Timestamp;
 
 /// The ledger's file within the data folder.
@@ -117,7 +117,13 @@ pub(super) fn open(folder: &Path, at: Timestamp) -> Result<Opened, OpenError> {
     settle(&connection)?;
     migrations::migrate(&mut connection, &migrations::ALL, at)?;
     log_ahead(&connection)?;
-    let ledger = head::confirm(&connection)?.map_err(OpenError::Damaged)?;
+    let mut ledger = head::confirm(&connection)?.map_err(OpenError::Damaged)?;
+    if tail::length(&ledger) > 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tail::settle(&transaction, &mut ledger)?;
+        head::write(&transaction, &ledger)?;
+        transaction.commit()?;
+    }
     Ok(Opened { connection, ledger, file, lock })
 }
 

@@ -1,36 +1,60 @@
 //! The statements that read.
 
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter, types::Type};
 
 use super::emit::{self, Statement};
 use super::faults::on_read;
 use super::head::{self, LogRow, place, signed};
+use super::recent::Hint;
 use crate::domain::{Change, Number, Revision, Timestamp};
 use crate::store::limits;
-use crate::store::{Above, Found, Kind, LogEntry, Lookup, MAX_ABOVE, Member, Query, Record, StoreError};
+use crate::store::{Above, Found, Kind, LogEntry, Lookup, MAX_ABOVE, Member, Query, Record, StoreError, UniqueKey};
 
 /// Up to how many candidates are cheaper one by one than a walk over the organization.
 const FEW: u32 = 10_000;
 
-pub(super) fn look_up(connection: &Connection, lookup: &Lookup) -> Result<Option<Record>, StoreError> {
+pub(super) fn look_up(connection: &Connection, lookup: &Lookup, hint: Hint) -> Result<Option<Record>, StoreError> {
     match lookup {
         Lookup::Id(kind, id) => {
             one(connection, concat_record!("WHERE r.kind = ?1 AND r.id = ?2"), params![kind.name(), id])
         }
-        Lookup::Holder(key) => one(
-            connection,
-            concat_record!("JOIN unique_key k ON k.number = r.number WHERE k.scope = ?1 AND k.value = ?2"),
-            params![key.scope, key.value],
-        ),
-        Lookup::OrganizationOfHolder(key) => one(
-            connection,
-            concat_record!(
-                "JOIN resource h ON r.id = h.organization JOIN unique_key k ON k.number = h.number
-                 WHERE r.kind = 'organization' AND k.scope = ?1 AND k.value = ?2"
+        Lookup::Holder(key) => match holder(connection, key, hint)? {
+            Some(number) => one(connection, concat_record!("WHERE r.number = ?1"), [number]),
+            None => Ok(None),
+        },
+        Lookup::OrganizationOfHolder(key) => match holder(connection, key, hint)? {
+            Some(number) => one(
+                connection,
+                concat_record!(
+                    "JOIN resource h ON r.id = h.organization WHERE r.kind = 'organization' AND h.number = ?1"
+                ),
+                [number],
             ),
-            params![key.scope, key.value],
-        ),
+            None => Ok(None),
+        },
     }
+}
+
+/// Who holds a unique key: by the hint, by the table, or among those that came after the hint.
+fn holder(connection: &Connection, key: &UniqueKey, hint: Hint) -> Result<Option<Number>, StoreError> {
+    // As it stands in the list of a row that has it: the same quotes within one of the list's texts would be escaped.
+    let held = serde_json::Value::from([key.scope.as_str(), key.value.as_str()]).to_string();
+    let ask = |text: &str, values: &[&dyn ToSql]| {
+        let read = || connection.prepare_cached(text)?.query_one(values, |row| row.get(0)).optional();
+        read().map_err(|error| on_read(&error))
+    };
+    if let Some(number) = hint.holder {
+        let still = "SELECT number FROM resource WHERE number = ?1 AND instr(held, ?2) > 0";
+        if let Some(number) = ask(still, &[&number, &held])? {
+            return Ok(Some(number));
+        }
+    }
+    let settled = "SELECT number FROM unique_key WHERE scope = ?1 AND value = ?2";
+    if let Some(number) = ask(settled, &[&key.scope, &key.value])? {
+        return Ok(Some(number));
+    }
+    let newer = "SELECT number FROM resource WHERE number >= ?1 AND instr(held, ?2) > 0 LIMIT 1";
+    ask(newer, &[&hint.next_number, &held])
 }
 
 pub(super) fn records(connection: &Connection, numbers: &[Number]) -> Result<Vec<Record>, StoreError> {

@@ -12,12 +12,29 @@ use self::found::{each_once, held};
 use super::faults::Fault;
 use super::head::{Ledger, place, signed, unsigned};
 use super::reads::kind;
+use super::recent::Claims;
 use super::{events, images};
 use crate::domain::{Change, Image, MemberChange, Number, Revision, Timestamp};
 use crate::store::{CREATED, Committed, Content, Kind, Outcome, Step, StoreError, Transaction, UniqueKey};
 
-/// The numbers of index paths that the writer has seen. Forgotten when a savepoint is rolled back.
-pub(super) type Paths = HashMap<String, i64>;
+/// What the writer knows beside the file, also of transactions that are not committed yet.
+pub(super) struct Known {
+    /// The numbers of index paths.
+    paths: HashMap<String, i64>,
+    pub(super) claims: Claims,
+}
+
+impl Known {
+    pub(super) fn new(claims: Claims) -> Self {
+        Self { paths: HashMap::new(), claims }
+    }
+
+    /// What was done beyond this state of the ledger is rolled back.
+    pub(super) fn return_to(&mut self, ledger: &Ledger) {
+        self.paths.clear();
+        self.claims.take_back(ledger.next_number);
+    }
+}
 
 /// What a transaction came to, before the commit.
 pub(super) enum Ran {
@@ -32,7 +49,7 @@ pub(super) enum Ran {
 /// Runs a whole transaction and moves the ledger on by one revision.
 pub(super) fn run(
     connection: &Connection,
-    paths: &mut Paths,
+    known: &mut Known,
     ledger: &mut Ledger,
     transaction: &Transaction,
 ) -> Result<Ran, Fault> {
@@ -42,7 +59,7 @@ pub(super) fn run(
     let noted = transaction.only_notes();
     let mut scribe = Scribe {
         connection,
-        paths,
+        known,
         ledger: &mut *ledger,
         at: transaction.at,
         changes: Vec::new(),
@@ -86,7 +103,7 @@ fn repeated(connection: &Connection, operation: &str) -> Result<Option<Committed
 
 struct Scribe<'a> {
     connection: &'a Connection,
-    paths: &'a mut Paths,
+    known: &'a mut Known,
     ledger: &'a mut Ledger,
     at: Timestamp,
     changes: Vec<Change>,
@@ -166,6 +183,7 @@ impl Scribe<'_> {
 
     fn replace(&mut self, number: Number, expected: Option<u64>, content: &Content) -> Result<Outcome, Fault> {
         let present = self.present(number, expected)?;
+        self.settle(number)?;
         let version = present.version + 1;
         self.connection
             .prepare_cached(
@@ -190,7 +208,7 @@ impl Scribe<'_> {
         }
         self.reindex(number, &content.index)?;
         if present.deleted != content.deleted {
-            self.tally(number, &present, !content.deleted)?;
+            self.tally(&present, !content.deleted)?;
         }
         self.image(number, content.image.as_ref())?;
         if content.deleted {
@@ -257,6 +275,7 @@ impl Scribe<'_> {
 
     fn remove(&mut self, number: Number, expected: Option<u64>) -> Result<Outcome, Fault> {
         let present = self.present(number, expected)?;
+        self.settle(number)?;
         let known = self
             .connection
             .prepare_cached(
@@ -273,7 +292,7 @@ impl Scribe<'_> {
         }
         self.reindex(number, &[])?;
         if !present.deleted {
-            self.tally(number, &present, false)?;
+            self.tally(&present, false)?;
         }
         self.connection.prepare_cached("DELETE FROM image WHERE number = ?1")?.execute([number])?;
         self.connection.prepare_cached("DELETE FROM resource WHERE number = ?1")?.execute([number])?;

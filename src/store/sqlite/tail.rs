@@ -1,6 +1,7 @@
-//! The tail: resources and events above the marks of the head. What only speeds up finding is not written with them;
-//! readers look at the tail one by one, which is right and, as long as it is short, quick. The writer settles it behind
-//! the answers, many at once, when neighbours share their pages.
+//! The tail: resources and events above the marks of the head, as they were created. What only speeds up finding is not
+//! written with them; readers look at the tail one by one, which is right and, as long as it is short, quick. Unique keys
+//! stand in memory meanwhile ([`recent`](super::recent)). The writer settles it behind the answers, many at once, when
+//! neighbours share their pages; before it writes a resource of the tail once more; and at a start.
 
 use rusqlite::Connection;
 
@@ -20,7 +21,16 @@ pub(super) fn settle(connection: &Connection, ledger: &mut Ledger) -> rusqlite::
     connection
         .prepare_cached(
             "INSERT INTO lookup (path, value, number)
-             SELECT DISTINCT path, value, number FROM attribute WHERE number >= ?1 ORDER BY path, value, number",
+             SELECT path, value, number FROM attribute WHERE number >= ?1 ORDER BY path, value, number
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute([ledger.settled])?;
+    // The constraint holds what the writer held these keys against.
+    connection
+        .prepare_cached(
+            "INSERT INTO unique_key (scope, value, number)
+             SELECT h.value ->> 0, h.value ->> 1, r.number FROM resource r CROSS JOIN json_each(r.held) h
+             WHERE r.number >= ?1 ORDER BY 1, 2",
         )?
         .execute([ledger.settled])?;
     connection

@@ -74,16 +74,22 @@ fn settled(connection: &Connection) -> Result<(), StoreError> {
             "is not found by one of its values",
         ),
         (
-            "SELECT k.number FROM unique_key k WHERE NOT EXISTS (
+            "SELECT k.number FROM unique_key k WHERE k.number >= (SELECT settled FROM head) OR NOT EXISTS (
                  SELECT 1 FROM resource r, json_each(r.held) h WHERE r.number = k.number
                  AND h.value ->> 0 = k.scope AND h.value ->> 1 = k.value) LIMIT 1",
             "has a unique key that its row does not name",
         ),
         (
-            "SELECT r.number FROM resource r, json_each(r.held) h WHERE NOT EXISTS (
+            "SELECT r.number FROM resource r, json_each(r.held) h WHERE r.number < (SELECT settled FROM head) AND NOT EXISTS (
                  SELECT 1 FROM unique_key k
                  WHERE k.scope = h.value ->> 0 AND k.value = h.value ->> 1 AND k.number = r.number) LIMIT 1",
             "names a unique key that it does not have",
+        ),
+        (
+            "SELECT r.number FROM resource r, json_each(r.held) h JOIN unique_key k
+                 ON k.scope = h.value ->> 0 AND k.value = h.value ->> 1
+             WHERE r.number >= (SELECT settled FROM head) LIMIT 1",
+            "names a unique key that another has",
         ),
     ];
     for (text, fault) in checks {

@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use super::FatalHook;
 use super::faults::Fault;
 use super::head::{self, Ledger};
-use super::steps::{self, Paths, Ran};
+use super::recent::{Claims, Recent};
+use super::steps::{self, Known, Ran};
 use super::tail;
 use crate::store::{ApplyHook, Committed, Kind, StoreError, Transaction, limits};
 use crate::telemetry::Stopwatch;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) stopped: OnceLock<String>,
     /// How often each kind was written.
     pub(super) stamps: Stamps,
+    /// The keys that stand in no table yet.
+    pub(super) recent: Arc<Recent>,
 }
 
 /// A count for each kind of resource.
@@ -61,7 +64,7 @@ impl Stamps {
 pub(super) struct Writer {
     connection: Connection,
     ledger: Ledger,
-    paths: Paths,
+    known: Known,
     shared: Arc<Shared>,
     on_fatal: Option<FatalHook>,
     /// How long a group takes, the last ones weighing most.
@@ -84,7 +87,8 @@ impl Writer {
         let seal = |connection: &Connection| statement(connection, "COMMIT");
         // Not quick until it was seen to be.
         let (pace, alone, unseen) = (QUICK, false, 0);
-        Self { connection, ledger, paths: Paths::new(), shared, on_fatal, pace, alone, unseen, seal }
+        let known = Known::new(Claims::new(Arc::clone(&shared.recent), &ledger));
+        Self { connection, ledger, known, shared, on_fatal, pace, alone, unseen, seal }
     }
 
     /// Writes a group, tells the apply hook of it, and answers in its order.
@@ -144,7 +148,7 @@ impl Writer {
         // Refusals are rare, and savepoints cost a copy of each page that changes: the group runs without them first.
         match self.attempt(transactions, false) {
             Err(Fault::Refused(_)) => {
-                self.paths.clear();
+                self.known.return_to(&self.ledger);
                 statement(&self.connection, "ROLLBACK")?;
                 self.attempt(transactions, true)
             }
@@ -176,7 +180,7 @@ impl Writer {
                 statement(&self.connection, "SAVEPOINT one")?;
             }
             let mut attempt = ledger;
-            match steps::run(&self.connection, &mut self.paths, &mut attempt, transaction) {
+            match steps::run(&self.connection, &mut self.known, &mut attempt, transaction) {
                 Ok(ran) => {
                     ledger = attempt;
                     results.push(Ok(ran));
@@ -186,7 +190,7 @@ impl Writer {
                     if savepoints {
                         statement(&self.connection, "ROLLBACK TO one")?;
                     }
-                    self.paths.clear();
+                    self.known.return_to(&ledger);
                     results.push(Err(error));
                 }
                 Err(fault) => return Err(fault),
@@ -201,9 +205,15 @@ impl Writer {
         } else {
             head::write(&self.connection, &ledger)?;
             (self.seal)(&self.connection)?;
-            self.ledger = ledger;
+            self.settled_at(ledger);
         }
         Ok(results)
+    }
+
+    /// This is committed.
+    fn settled_at(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
+        self.known.claims.publish(&ledger);
     }
 
     /// Settles what is newer than the head's marks, where there is at least so much of it. The answers are out already; where it
@@ -219,7 +229,7 @@ impl Writer {
             (self.seal)(&self.connection).map_err(Fault::from)
         });
         match settled {
-            Ok(()) => self.ledger = ledger,
+            Ok(()) => self.settled_at(ledger),
             Err(fault) => drop(self.give_up(fault)),
         }
     }
@@ -240,7 +250,7 @@ impl Writer {
 
     /// Rolls back, and stops for good where the engine or the disk cannot be trusted.
     fn give_up(&mut self, fault: Fault) -> StoreError {
-        self.paths.clear();
+        self.known.return_to(&self.ledger);
         let undone = if self.connection.is_autocommit() {
             Ok(()) // The engine rolled back by itself.
         } else {

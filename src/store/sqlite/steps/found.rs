@@ -1,25 +1,45 @@
 //! What a resource is found by: its unique keys, its searchable values and its place in the totals. Above the head's mark
-//! (see [`tail`](super::super::tail)) the values alone are written.
+//! (see [`tail`](super::super::tail)) the values alone are written. Nothing there changes: who is written again is settled
+//! first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::params;
 
 use super::super::faults::Fault;
+use super::super::tail;
 use super::{Present, Scribe, unwritable};
 use crate::domain::Number;
 use crate::store::{IndexEntry, StoreError, UniqueKey};
 
 impl Scribe<'_> {
-    /// Takes a unique key; the constraint decides.
-    pub(super) fn claim(&self, number: Number, key: &UniqueKey) -> Result<(), Fault> {
-        let taken = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO unique_key (scope, value, number) VALUES (?1, ?2, ?3) ON CONFLICT (scope, value) DO NOTHING",
-            )?
-            .execute(params![key.scope, key.value, number])?;
-        if taken == 0 { Err(StoreError::Taken(key.clone()).into()) } else { Ok(()) }
+    /// Takes a unique key that nobody has.
+    pub(super) fn claim(&mut self, number: Number, key: &UniqueKey) -> Result<(), Fault> {
+        let settled = self.ledger.settled;
+        let taken = self.known.claims.are_of(key, settled)
+            || self
+                .connection
+                .prepare_cached("SELECT 1 FROM unique_key WHERE scope = ?1 AND value = ?2")?
+                .exists(params![key.scope, key.value])?;
+        if taken {
+            return Err(StoreError::Taken(key.clone()).into());
+        }
+        if number >= settled {
+            self.known.claims.claim(key.clone(), number);
+        } else {
+            self.connection
+                .prepare_cached("INSERT INTO unique_key (scope, value, number) VALUES (?1, ?2, ?3)")?
+                .execute(params![key.scope, key.value, number])?;
+        }
+        Ok(())
+    }
+
+    /// Settles the tail where this resource is in it.
+    pub(super) fn settle(&mut self, number: Number) -> Result<(), Fault> {
+        if number >= self.ledger.settled {
+            tail::settle(self.connection, self.ledger)?;
+        }
+        Ok(())
     }
 
     /// Gives a unique key up.
@@ -30,11 +50,8 @@ impl Scribe<'_> {
         Ok(())
     }
 
-    /// Counts a resource that comes or goes; the tail is counted when it is settled.
-    pub(super) fn tally(&self, number: Number, of: &Present, comes: bool) -> Result<(), Fault> {
-        if number >= self.ledger.settled {
-            return Ok(());
-        }
+    /// Counts a resource that comes or goes.
+    pub(super) fn tally(&self, of: &Present, comes: bool) -> Result<(), Fault> {
         let text = if comes {
             "INSERT INTO tally (kind, organization, total) VALUES (?1, ?2, 1)
              ON CONFLICT (kind, organization) DO UPDATE SET total = total + 1"
@@ -70,9 +87,7 @@ impl Scribe<'_> {
             })?
             .collect::<Result<BTreeMap<IndexEntry, i64>, _>>()?;
         let after: BTreeSet<&IndexEntry> = index.iter().collect();
-        if number < self.ledger.settled {
-            self.look_up_otherwise(number, &before, &after)?;
-        }
+        self.look_up_otherwise(number, &before, &after)?;
         for (entry, path) in before.iter().filter(|(entry, _)| !after.contains(entry)) {
             self.connection
                 .prepare_cached(
@@ -113,7 +128,7 @@ impl Scribe<'_> {
 
     /// The number of an index path, given when it is first seen.
     fn path(&mut self, name: &str) -> Result<i64, Fault> {
-        if let Some(&number) = self.paths.get(name) {
+        if let Some(&number) = self.known.paths.get(name) {
             return Ok(number);
         }
         self.connection
@@ -123,7 +138,7 @@ impl Scribe<'_> {
             .connection
             .prepare_cached("SELECT number FROM path WHERE name = ?1")?
             .query_one([name], |row| row.get(0))?;
-        self.paths.insert(name.to_owned(), number);
+        self.known.paths.insert(name.to_owned(), number);
         Ok(number)
     }
 }
