@@ -9,6 +9,8 @@ use super::head::{self, Ledger};
 
 /// So long it may become before it is settled. Each entry costs a look-up by value about half a microsecond.
 pub(super) const LONGEST: u64 = 64;
+/// So long where somebody waits to write: the more are settled at once, the less each costs.
+pub(super) const LONGEST_IN_A_RUSH: u64 = 256;
 
 /// How long it is: resources or events, whichever are more.
 pub(super) fn length(ledger: &Ledger) -> u64 {
@@ -16,19 +18,19 @@ pub(super) fn length(ledger: &Ledger) -> u64 {
     resources.max(ledger.next_event.saturating_sub(ledger.settled_event))
 }
 
-/// Settles all of it and moves the marks, within a transaction of the caller.
+/// Settles all of it and moves the marks, within a transaction of the caller, who takes all of it back where one statement
+/// fails: none of them needs a way back of its own.
 pub(super) fn settle(connection: &Connection, ledger: &mut Ledger) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO lookup (path, value, number)
-             SELECT path, value, number FROM attribute WHERE number >= ?1 ORDER BY path, value, number
-             ON CONFLICT DO NOTHING",
+            "INSERT OR IGNORE INTO lookup (path, value, number)
+             SELECT path, value, number FROM attribute WHERE number >= ?1 ORDER BY path, value, number",
         )?
         .execute([ledger.settled])?;
     // The constraint holds what the writer held these keys against.
     connection
         .prepare_cached(
-            "INSERT INTO unique_key (scope, value, number)
+            "INSERT OR FAIL INTO unique_key (scope, value, number)
              SELECT h.value ->> 0, h.value ->> 1, r.number FROM resource r CROSS JOIN json_each(r.held) h
              WHERE r.number >= ?1 ORDER BY 1, 2",
         )?
@@ -49,7 +51,7 @@ pub(super) fn settle(connection: &Connection, ledger: &mut Ledger) -> rusqlite::
 pub(super) fn settle_events(connection: &Connection, ledger: &mut Ledger) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO event_key (name, value, number)
+            "INSERT OR FAIL INTO event_key (name, value, number)
              SELECT name, value, number FROM (
                  SELECT 'connection' AS name, connection AS value, number FROM event WHERE number >= ?1
                  UNION ALL SELECT 'id', id, number FROM event WHERE number >= ?1

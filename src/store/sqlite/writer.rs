@@ -123,7 +123,7 @@ impl Writer {
     /// What is done behind the answers, now and then: the tail is settled. Answers whether the log is long enough to be
     /// moved to the file.
     pub(super) fn tidy(&mut self, others_wait: bool) -> bool {
-        self.settle_tail(tail::LONGEST);
+        self.settle_tail(if others_wait { tail::LONGEST_IN_A_RUSH } else { tail::LONGEST });
         if self.unseen < UNSEEN {
             return false;
         }
