@@ -2,6 +2,7 @@
 //! they are in memory, for the writer to hold new claims against and for readers to know where to look.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::head::Ledger;
@@ -50,12 +51,14 @@ impl Recent {
 pub(super) struct Claims {
     committed: Arc<Recent>,
     pending: HashMap<UniqueKey, Number>,
+    /// What others in `pending` stand in the place of, the latest last: who had a key before it was settled and given up.
+    replaced: Vec<(UniqueKey, Number)>,
 }
 
 impl Claims {
     /// For a ledger whose tail is settled.
     pub(super) fn new(committed: Arc<Recent>, ledger: &Ledger) -> Self {
-        let mut claims = Self { committed, pending: HashMap::new() };
+        let mut claims = Self { committed, pending: HashMap::new(), replaced: Vec::new() };
         claims.publish(ledger);
         claims
     }
@@ -67,12 +70,25 @@ impl Claims {
     }
 
     pub(super) fn claim(&mut self, key: UniqueKey, number: Number) {
-        self.pending.insert(key, number);
+        if let Some(before) = self.pending.insert(key.clone(), number) {
+            self.replaced.push((key, before));
+        }
     }
 
     /// Forgets what resources from this number on claimed: they did not come to be.
     pub(super) fn take_back(&mut self, from: Number) {
         self.pending.retain(|_, number| *number < from);
+        let mut still = Vec::new();
+        for (key, number) in self.replaced.drain(..).rev().filter(|(_, number)| *number < from) {
+            match self.pending.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(number);
+                }
+                Entry::Occupied(place) => still.push((place.key().clone(), number)),
+            }
+        }
+        still.reverse();
+        self.replaced = still;
     }
 
     /// What is pending is committed, with the marks of this head.
@@ -81,6 +97,7 @@ impl Claims {
         keys.holders.retain(|_, number| *number >= ledger.settled);
         keys.holders.extend(self.pending.drain().filter(|(_, number)| *number >= ledger.settled));
         keys.next_number = ledger.next_number;
+        self.replaced.clear();
     }
 }
 
@@ -193,6 +210,23 @@ mod tests {
         bench.writer.end();
         let holders = ["k", "free", "new"].map(|value| bench.holder(value));
         assert_eq!(holders.map(|id| id.unwrap()), ["f", "g", "e"]);
+    }
+
+    #[test]
+    fn a_claim_that_is_taken_back_gives_the_key_to_whoever_had_it() {
+        let mut claims = Claims { committed: Arc::default(), pending: HashMap::new(), replaced: Vec::new() };
+        claims.claim(key("k"), 1);
+        // Within a transaction the first is settled and lets go, and two others take it in turn.
+        claims.claim(key("k"), 2);
+        claims.claim(key("k"), 3);
+        assert!(claims.are_of(&key("k"), 3) && !claims.are_of(&key("k"), 4));
+        claims.take_back(3);
+        assert!(claims.are_of(&key("k"), 2) && !claims.are_of(&key("k"), 3));
+        claims.claim(key("k"), 3);
+        claims.take_back(2);
+        assert!(claims.are_of(&key("k"), 1) && !claims.are_of(&key("k"), 2));
+        claims.take_back(1);
+        assert!(!claims.are_of(&key("k"), 1));
     }
 
     #[test]
