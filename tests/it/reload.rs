@@ -42,6 +42,13 @@ fn started(folder: &Path) -> Server {
     Server { child, doors }
 }
 
+/// Written aside and renamed, as editors do: the folder is read at any moment.
+fn edit(policies: &Path, name: &str, text: &str) {
+    let aside = policies.join(".edit.tmp");
+    std::fs::write(&aside, text).unwrap();
+    std::fs::rename(&aside, policies.join(name)).unwrap();
+}
+
 fn ask(client: &mut Client) -> Value {
     let question = json!({
         "subject": {"user": "nobody"}, "request": {"method": "POST", "path": "/api/v1/oauth2/token"},
@@ -62,7 +69,7 @@ fn a_good_edit_takes_effect_and_a_bad_one_leaves_the_last_good_bundle() {
     assert_eq!(before["reason"]["code"], "public");
 
     let forbid = "@id(\"closed\") @title(\"Closed for today.\") forbid (principal, action, resource);";
-    std::fs::write(policies.join("closed.cedar"), forbid).unwrap();
+    edit(&policies, "closed.cedar", forbid);
     let mut operator = server.doors.operator();
     let mut reload = || operator.try_call("POST", "policies/reload", &json!({})).unwrap();
     assert_eq!(reload().status, 200);
@@ -70,8 +77,7 @@ fn a_good_edit_takes_effect_and_a_bad_one_leaves_the_last_good_bundle() {
     assert_eq!((&closed["reason"]["code"], &closed["policies"]), (&json!("forbidden"), &json!(["closed"])));
     assert_ne!(closed["bundle"], before["bundle"]);
 
-    std::fs::write(policies.join("closed.cedar"), "forbid (principal, action, resource) when { principal.nose };")
-        .unwrap();
+    edit(&policies, "closed.cedar", "forbid (principal, action, resource) when { principal.nose };");
     let refused = reload();
     assert_eq!(refused.status, 422);
     assert!(refused.text().contains("closed.cedar"));
@@ -113,11 +119,7 @@ fn edits_arrive_by_themselves_and_every_answer_is_of_one_valid_version() {
     let policies = folder.path().join("policies");
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policies);
     std::fs::remove_dir_all(policies.join("tests")).unwrap();
-    let write = |text: &str| {
-        // Written aside and renamed, as editors do.
-        std::fs::write(policies.join(".version.tmp"), text).unwrap();
-        std::fs::rename(policies.join(".version.tmp"), policies.join("version.cedar")).unwrap();
-    };
+    let write = |text: &str| edit(&policies, "version.cedar", text);
     let version = |number: usize| write(&format!("@id(\"v{number}\") forbid (principal, action, resource);"));
     version(0);
     let server = started(folder.path());
@@ -172,11 +174,7 @@ fn a_reload_every_100_ms_under_load_lets_only_whole_versions_answer() {
     let policies = folder.path().join("policies");
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/policies/good"), &policies);
     std::fs::remove_dir_all(policies.join("tests")).unwrap();
-    let write = |text: &str| {
-        // Written aside and renamed, as editors do.
-        std::fs::write(policies.join(".version.tmp"), text).unwrap();
-        std::fs::rename(policies.join(".version.tmp"), policies.join("version.cedar")).unwrap();
-    };
+    let write = |text: &str| edit(&policies, "version.cedar", text);
     let version = |number: usize| {
         let open = "@id(\"v{}\") @title(\"Version {}.\") forbid (principal, action, resource);";
         write(&open.replace("{}", &number.to_string()));
