@@ -38,7 +38,8 @@ impl Commits {
                 SELECT length(id) + length(document) + length(state) AS bytes FROM resource NATURAL JOIN newest
                 UNION ALL SELECT length(body) FROM image NATURAL JOIN newest
                 UNION ALL SELECT length(value) FROM attribute NATURAL JOIN newest
-                UNION ALL SELECT length(scope) + length(value) FROM unique_key NATURAL JOIN newest
+                UNION ALL SELECT length(h.value ->> 0) + length(h.value ->> 1)
+                    FROM resource NATURAL JOIN newest, json_each(held) h
                 UNION ALL SELECT * FROM (SELECT length(operation) + length(body) + length(outcomes) + length(hash)
                     FROM change_log ORDER BY place DESC LIMIT 1)
                 UNION ALL SELECT * FROM (SELECT length(id) + length(connection) + length(resource) + length(body)
