@@ -105,7 +105,7 @@ impl Loader {
         let (jobs, waiting) = mpsc::channel::<(Source, oneshot::Sender<Loaded>)>();
         let work = move || {
             for (source, tell) in waiting {
-                let _gone = tell.send((source.fingerprint(), load_and_try(&source)));
+                let _gone = tell.send(at_rest(|| source.fingerprint(), || load_and_try(&source)));
             }
         };
         std::thread::Builder::new().name("policies".to_owned()).spawn(work).ok()?;
@@ -113,6 +113,24 @@ impl Loader {
         *thread = Some(jobs);
         Some(())
     }
+}
+
+/// How often files are read again that changed meanwhile. Where they never rest, the last reading counts.
+const AGAIN: usize = 3;
+
+/// Reads files between two looks at them that say the same: an editor may have emptied one to write it anew. Answers the
+/// look before the reading, so that a later edit is seen as one.
+fn at_rest<T>(look: impl Fn() -> String, read: impl Fn() -> T) -> (String, T) {
+    let mut before = look();
+    let mut found = read();
+    for _ in 0..AGAIN {
+        let after = look();
+        if after == before {
+            break;
+        }
+        (before, found) = (after, read());
+    }
+    (before, found)
 }
 
 /// Swaps bundles: the last good one stays where the newer one is refused.
@@ -244,4 +262,25 @@ fn watch(folder: &Path, tell: tokio::sync::mpsc::Sender<()>) -> notify::Result<n
     })?;
     watcher.watch(folder, notify::RecursiveMode::Recursive)?;
     Ok(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What each look says, and which reading counts.
+    fn read_while(looks: &[&str]) -> (String, usize) {
+        let (look, reading) = (Cell::new(0), Cell::new(0));
+        let next = |count: &Cell<usize>| count.replace(count.get() + 1);
+        at_rest(|| (*looks.get(next(&look)).unwrap_or(&"never")).to_owned(), || next(&reading))
+    }
+
+    #[test]
+    fn files_that_change_while_they_are_read_are_read_again() {
+        assert_eq!(read_while(&["a", "a"]), ("a".to_owned(), 0));
+        assert_eq!(read_while(&["a", "b", "b"]), ("b".to_owned(), 1));
+        assert_eq!(read_while(&["a", "b", "c", "d", "e", "f"]), ("d".to_owned(), AGAIN), "at rest or not");
+    }
 }
