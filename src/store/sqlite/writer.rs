@@ -205,13 +205,13 @@ impl Writer {
         } else {
             head::write(&self.connection, &ledger)?;
             (self.seal)(&self.connection)?;
-            self.settled_at(ledger);
+            self.stand_at(ledger);
         }
         Ok(results)
     }
 
-    /// This is committed.
-    fn settled_at(&mut self, ledger: Ledger) {
+    /// The ledger stands here from now on: this is committed.
+    fn stand_at(&mut self, ledger: Ledger) {
         self.ledger = ledger;
         self.known.claims.publish(&ledger);
     }
@@ -229,7 +229,7 @@ impl Writer {
             (self.seal)(&self.connection).map_err(Fault::from)
         });
         match settled {
-            Ok(()) => self.settled_at(ledger),
+            Ok(()) => self.stand_at(ledger),
             Err(fault) => drop(self.give_up(fault)),
         }
     }
